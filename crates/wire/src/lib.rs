@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+#![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+mod blob;
+mod codec;
+mod control;
+mod ids;
+mod ledger;
+mod query;
+mod refusal;
+mod time;
+
+pub use blob::{BlobKey, OpenBlobError};
+pub use codec::{Decode, DecodeError, Encode, Reader, Writer};
+pub use control::{Attach, Call, CallRefused, MAX_CALL_LEN, MAX_REPLY_LEN, Register, Reply};
+pub use ids::{
+    Epoch, GraphHash, Handle, MailboxAddress, MessageId, NodeId, NodeName, RequestId, SurbId,
+};
+pub use ledger::{Ledger, RefusalCounts};
+pub use query::{
+    AnswerClass, MAX_INPUT_LEN, MAX_REQUEST_SURBS, Outcome, Request, RequestFailure, Response,
+    SURB_LEN,
+};
+pub use refusal::Refusal;
+pub use time::Time;
