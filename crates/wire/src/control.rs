@@ -64,6 +64,8 @@ pub enum CallRefused {
 pub struct Register {
     /// Random, the same for one epoch.
     pub handle: Handle,
+    /// The epoch of the handle and of the document by which the client names first hops.
+    pub epoch: Epoch,
     /// Index of the client's rate class in the signed parameters.
     pub class: u8,
 }
@@ -96,6 +98,7 @@ impl Encode for Call {
             Self::Register(register) => {
                 writer.u8(1);
                 register.handle.encode(writer);
+                register.epoch.encode(writer);
                 writer.u8(register.class);
             }
             Self::Attach(attach) => {
@@ -127,6 +130,7 @@ impl Decode for Call {
         Ok(match reader.u8()? {
             1 => Self::Register(Register {
                 handle: Handle::decode(reader)?,
+                epoch: Epoch::decode(reader)?,
                 class: reader.u8()?,
             }),
             2 => Self::Attach(Attach {
