@@ -105,6 +105,14 @@ private_identifier!(
     16
 );
 
+impl MailboxAddress {
+    /// The address of the mailbox whose Ed25519 key is `key`.
+    #[must_use]
+    pub fn of_key(key: &[u8; 32]) -> Self {
+        Self(blake3::derive_key("subrosa 2026-11 mailbox address", key))
+    }
+}
+
 /// An epoch of the directory, counted from the network's genesis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
