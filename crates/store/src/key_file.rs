@@ -1,0 +1,208 @@
+//! One secret in one file that only its owner can read.
+//!
+//! Written beside and moved into place, so that a crash leaves the old file or the new one.
+//! Layout: one line, `subrosa-key-1 <secret, hex> <check, 16 hex>`.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::{StoreError, sync_parent};
+
+/// A file with one secret of at most [`KeyFile::MAX_LEN`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile(PathBuf);
+
+impl KeyFile {
+    /// Longest secret, in bytes.
+    pub const MAX_LEN: usize = 4096;
+
+    /// The key file at `path`, which need not be there yet.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Whether it is there.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// Writes `secret` to a file that must not be there yet; on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyThere`] if there is one, or what the disk says.
+    ///
+    /// # Panics
+    /// If `secret` is longer than [`KeyFile::MAX_LEN`].
+    pub fn create(&self, secret: &[u8]) -> Result<(), StoreError> {
+        let beside = self.write_beside(secret)?;
+        // A link fails where a rename would overwrite.
+        let linked = fs::hard_link(&beside, &self.0);
+        fs::remove_file(&beside).map_err(StoreError::io(&beside, "remove"))?;
+        linked.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => StoreError::AlreadyThere {
+                path: self.0.clone(),
+            },
+            _ => StoreError::io(&self.0, "create")(error),
+        })?;
+        sync_parent(&self.0)
+    }
+
+    /// Writes `secret` in place of what was there; on the disk when this returns.
+    ///
+    /// # Errors
+    /// What the disk says; the old file is then still whole.
+    ///
+    /// # Panics
+    /// If `secret` is longer than [`KeyFile::MAX_LEN`].
+    pub fn replace(&self, secret: &[u8]) -> Result<(), StoreError> {
+        let beside = self.write_beside(secret)?;
+        fs::rename(&beside, &self.0).map_err(StoreError::io(&self.0, "replace"))?;
+        sync_parent(&self.0)
+    }
+
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::TooOpen`] if others than the owner may read it,
+    /// [`StoreError::StoreCorrupt`], or what the disk says.
+    pub fn read(&self) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let metadata = fs::metadata(&self.0).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => StoreError::Missing {
+                path: self.0.clone(),
+            },
+            _ => StoreError::io(&self.0, "inspect")(error),
+        })?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(StoreError::TooOpen {
+                path: self.0.clone(),
+                mode,
+            });
+        }
+        if metadata.len() > MAX_FILE_LEN {
+            return Err(StoreError::corrupt(&self.0, "too long for a key"));
+        }
+        let text = fs::read(&self.0).map_err(StoreError::io(&self.0, "read"))?;
+        parse(&Zeroizing::new(text)).map_err(|what| StoreError::corrupt(&self.0, what))
+    }
+
+    /// Overwrites the secret and removes the file, if there is one. Copies that the file system
+    /// or the disk keeps on its own are out of reach.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn erase(&self) -> Result<(), StoreError> {
+        let mut file = match OpenOptions::new().write(true).open(&self.0) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io(&self.0, "open")(error)),
+        };
+        let metadata = file
+            .metadata()
+            .map_err(StoreError::io(&self.0, "inspect"))?;
+        let length = usize::try_from(metadata.len().min(MAX_FILE_LEN)).unwrap_or(0);
+        file.write_all(&vec![b'0'; length])
+            .and_then(|()| file.sync_all())
+            .map_err(StoreError::io(&self.0, "overwrite"))?;
+        fs::remove_file(&self.0).map_err(StoreError::io(&self.0, "remove"))?;
+        sync_parent(&self.0)
+    }
+
+    fn write_beside(&self, secret: &[u8]) -> Result<PathBuf, StoreError> {
+        assert!(
+            secret.len() <= Self::MAX_LEN,
+            "secret too long for a key file"
+        );
+        let mut name = self.0.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let beside = self.0.with_file_name(name);
+        // What a crash left half written.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(StoreError::io(&beside, "remove")(error));
+            }
+            _ => {}
+        }
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(StoreError::io(&beside, "create"))?;
+        file.write_all(render(secret).as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(StoreError::io(&beside, "write"))?;
+        Ok(beside)
+    }
+}
+
+fn render(secret: &[u8]) -> Zeroizing<String> {
+    let mut line = Zeroizing::new(String::with_capacity(2 * secret.len() + 64));
+    line.push_str(PREFIX);
+    push_hex(&mut line, secret);
+    line.push(' ');
+    push_hex(&mut line, &check(secret));
+    line.push('\n');
+    line
+}
+
+fn parse(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    let text = std::str::from_utf8(text).map_err(|_| "not a key file")?;
+    let line = text.strip_suffix('\n').ok_or("cut off")?;
+    let fields = line.strip_prefix(PREFIX).ok_or("not a key file")?;
+    let (secret, stored) = fields.split_once(' ').ok_or("cut off")?;
+    let secret = from_hex(secret).ok_or("not in hexadecimal")?;
+    let stored = from_hex(stored).ok_or("not in hexadecimal")?;
+    if stored.as_slice() == check(&secret) {
+        Ok(secret)
+    } else {
+        Err("fails its check")
+    }
+}
+
+fn push_hex(line: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            line.push(char::from_digit(u32::from(digit), 16).expect("four bits are one digit"));
+        }
+    }
+}
+
+fn from_hex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let digit = |b: u8| match b {
+        b'0'..=b'9' => Some(b - b'0'),
+        b'a'..=b'f' => Some(b - b'a' + 10),
+        _ => None,
+    };
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+    for pair in text.as_bytes().chunks_exact(2) {
+        bytes.push(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?);
+    }
+    Some(bytes)
+}
+
+fn check(secret: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new_derive_key("subrosa store key file check 1");
+    hasher.update(secret);
+    let mut check = [0; 8];
+    hasher.finalize_xof().fill(&mut check);
+    check
+}
+
+const PREFIX: &str = "subrosa-key-1 ";
+const MAX_FILE_LEN: u64 = 2 * KeyFile::MAX_LEN as u64 + 64;
