@@ -1,0 +1,96 @@
+//! A model with everything that a provider serves and a catalogue lists.
+
+use graph::Graph;
+use thiserror::Error;
+use wire::GraphHash;
+
+use crate::{
+    Agreement, CompileError, ImportError, ImportOptions, InputSchema, Module, OutputSchema,
+};
+
+/// BLAKE3 of a module's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModuleHash(pub [u8; 32]);
+
+/// BLAKE3 of a graph's canonical shape: what models that one verifying key serves share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArchHash(pub [u8; 32]);
+
+/// What a model is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelSource<'a> {
+    /// 1 to 64 of `a-z`, `0-9`, `-`.
+    pub name: &'a str,
+    /// One line for people, at most 256 bytes.
+    pub description: &'a str,
+    /// The classes, in the order of the logits; empty if it is not a classifier.
+    pub labels: &'a [&'a str],
+    /// The ONNX file.
+    pub onnx: &'a [u8],
+    /// Inputs as the model will see them.
+    pub calibration: &'a [Vec<f32>],
+    /// What the importer may choose.
+    pub options: &'a ImportOptions,
+}
+
+/// A model, ready to be served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// 1 to 64 of `a-z`, `0-9`, `-`.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// The model.
+    pub graph: Graph,
+    /// How numbers become its input.
+    pub input: InputSchema,
+    /// What its output means.
+    pub output: OutputSchema,
+    /// The model as WebAssembly.
+    pub module: Module,
+    /// The graph's name on the wire.
+    pub graph_hash: GraphHash,
+    /// The module's hash.
+    pub module_hash: ModuleHash,
+    /// The shape's hash.
+    pub arch_hash: ArchHash,
+    /// How far the integers agree with the floats on the calibration inputs.
+    pub agreement: Agreement,
+}
+
+/// Why a source does not become a model.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The name is not 1 to 64 of `a-z`, `0-9`, `-`.
+    #[error("a model's name is 1 to 64 of a-z, 0-9 and -")]
+    BadName,
+    /// The description is longer than 256 bytes or has control characters.
+    #[error("a description is one line of at most 256 bytes")]
+    BadDescription,
+    /// There are not as many labels as classes.
+    #[error("expected {expected} labels, got {got}")]
+    LabelCount {
+        /// The classes.
+        expected: usize,
+        /// The labels.
+        got: usize,
+    },
+    /// The file was refused.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The graph was refused.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+}
+
+impl Model {
+    /// Imports, quantises and compiles. Deterministic: the same source makes the same hashes.
+    ///
+    /// # Errors
+    /// [`ModelError`] if the source is not one that can be served.
+    pub fn build(source: &ModelSource<'_>) -> Result<Self, ModelError> {
+        let _ = source;
+        todo!()
+    }
+}

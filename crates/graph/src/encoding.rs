@@ -1,0 +1,330 @@
+//! The canonical encoding of graphs and of their shapes (docs/spec/model.md, 4).
+//!
+//! A graph has one encoding, and bytes are the encoding of at most one graph. Big-endian. Decoding
+//! reads hostile bytes: nothing is allocated that the bytes do not hold.
+
+#![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
+
+use std::fmt;
+
+use crate::{
+    Accumulator, Graph, GraphError, InputType, MAX_NODES, MAX_PARAMETERS, Node, Operator, ValueId,
+    Weights,
+};
+
+/// Longest encoding that is read: every parameter at its widest, and every node.
+pub const MAX_ENCODED_LEN: usize = 4 * MAX_PARAMETERS + 64 * MAX_NODES;
+
+impl Graph {
+    /// The canonical encoding.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.write(GRAPH_MAGIC, Part::Everything)
+    }
+
+    /// The canonical encoding of the shape: operators, sizes, widths, shifts and clamps, without
+    /// the parameters. Graphs that one verifying key serves have the same.
+    #[must_use]
+    pub fn encode_shape(&self) -> Vec<u8> {
+        self.write(SHAPE_MAGIC, Part::Shape)
+    }
+
+    /// Reads what [`Graph::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeGraphError`] if `bytes` are not the encoding of a sound graph.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeGraphError> {
+        if bytes.len() > MAX_ENCODED_LEN {
+            return Err(DecodeGraphError::TooLong);
+        }
+        let mut reader = Reader(bytes);
+        if reader.array()? != GRAPH_MAGIC {
+            return Err(DecodeGraphError::UnknownTag);
+        }
+        let input = InputType {
+            elements: reader.u32()?,
+            lo: reader.i32()?,
+            hi: reader.i32()?,
+        };
+        let count = reader.size()?;
+        if count > MAX_NODES {
+            return Err(DecodeGraphError::TooLong);
+        }
+        // Grown node by node: a claimed count allocates nothing before its bytes are there.
+        let mut nodes = Vec::new();
+        for _ in 0..count {
+            nodes.push(reader.node()?);
+        }
+        if !reader.0.is_empty() {
+            return Err(DecodeGraphError::Trailing);
+        }
+        Self::new(input, nodes).map_err(DecodeGraphError::Unsound)
+    }
+
+    fn write(&self, magic: [u8; 5], part: Part) -> Vec<u8> {
+        let mut writer = Writer {
+            bytes: Vec::new(),
+            part,
+        };
+        writer.bytes.extend_from_slice(&magic);
+        writer.u32(self.input().elements);
+        writer.i32(self.input().lo);
+        writer.i32(self.input().hi);
+        writer.size(self.nodes().len());
+        for node in self.nodes() {
+            writer.node(node, self.elements(node_input(node)));
+        }
+        writer.bytes
+    }
+}
+
+/// Why bytes are not a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeGraphError {
+    /// The bytes end before the graph does.
+    Short,
+    /// Bytes follow the graph.
+    Trailing,
+    /// A count is above its bound, or the whole.
+    TooLong,
+    /// The bytes are of another format or version, or name an operator that is not known.
+    UnknownTag,
+    /// The nodes are not a sound graph.
+    Unsound(GraphError),
+}
+
+impl fmt::Display for DecodeGraphError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => f.write_str("bytes end too early"),
+            Self::Trailing => f.write_str("bytes follow the graph"),
+            Self::TooLong => f.write_str("a count is above its bound"),
+            Self::UnknownTag => f.write_str("unknown format, version or operator"),
+            Self::Unsound(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for DecodeGraphError {}
+
+/// Format and version; the version is the last byte.
+const GRAPH_MAGIC: [u8; 5] = *b"SRGR\x01";
+const SHAPE_MAGIC: [u8; 5] = *b"SRSH\x01";
+
+const DENSE: u8 = 1;
+const REQUANTISE: u8 = 2;
+const ADD: u8 = 3;
+const CLAMP: u8 = 4;
+const ARG_MAX: u8 = 5;
+
+fn node_input(node: &Node) -> ValueId {
+    *node.inputs.first().expect("every operator takes an input")
+}
+
+/// What of a graph is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Everything,
+    Shape,
+}
+
+struct Writer {
+    bytes: Vec<u8>,
+    part: Part,
+}
+
+impl Writer {
+    fn node(&mut self, node: &Node, elements: usize) {
+        self.u8(match node.operator {
+            Operator::Dense { .. } => DENSE,
+            Operator::Requantise { .. } => REQUANTISE,
+            Operator::Add { .. } => ADD,
+            Operator::Clamp { .. } => CLAMP,
+            Operator::ArgMax => ARG_MAX,
+        });
+        for input in &node.inputs {
+            self.u32(input.0);
+        }
+        match &node.operator {
+            Operator::Dense {
+                weights,
+                bias,
+                accumulator,
+            } => self.dense(elements, weights, bias, *accumulator),
+            Operator::Requantise {
+                multipliers,
+                shift,
+                lo,
+                hi,
+            } => {
+                self.u8(*shift);
+                self.i16(*lo);
+                self.i16(*hi);
+                self.size(multipliers.len());
+                self.parameters(multipliers.iter().map(|m| m.to_be_bytes()));
+            }
+            Operator::Add { left, right } => {
+                self.parameters([left.to_be_bytes(), right.to_be_bytes()]);
+            }
+            Operator::Clamp { lo, hi } => {
+                self.i32(*lo);
+                self.i32(*hi);
+            }
+            Operator::ArgMax => {}
+        }
+    }
+
+    fn dense(
+        &mut self,
+        elements: usize,
+        weights: &Weights,
+        bias: &[i32],
+        accumulator: Accumulator,
+    ) {
+        self.size(bias.len());
+        self.size(elements);
+        self.u8(match weights {
+            Weights::Narrow(_) => 1,
+            Weights::Wide(_) => 2,
+        });
+        self.u8(match accumulator {
+            Accumulator::Narrow => 0,
+            Accumulator::Wide => 1,
+        });
+        self.parameters(bias.iter().map(|b| b.to_be_bytes()));
+        match weights {
+            Weights::Narrow(weights) => self.parameters(weights.iter().map(|w| w.to_be_bytes())),
+            Weights::Wide(weights) => self.parameters(weights.iter().map(|w| w.to_be_bytes())),
+        }
+    }
+
+    fn parameters<const N: usize>(&mut self, parameters: impl IntoIterator<Item = [u8; N]>) {
+        if self.part == Part::Everything {
+            self.bytes.extend(parameters.into_iter().flatten());
+        }
+    }
+
+    fn u8(&mut self, value: u8) {
+        self.bytes.push(value);
+    }
+
+    fn i16(&mut self, value: i16) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn i32(&mut self, value: i32) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn size(&mut self, size: usize) {
+        self.u32(u32::try_from(size).expect("sizes in a graph are at most MAX_PARAMETERS"));
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn node(&mut self) -> Result<Node, DecodeGraphError> {
+        let tag = self.u8()?;
+        let first = ValueId(self.u32()?);
+        let operator = match tag {
+            DENSE => self.dense()?,
+            REQUANTISE => Operator::Requantise {
+                shift: self.u8()?,
+                lo: self.i16()?,
+                hi: self.i16()?,
+                multipliers: {
+                    let channels = self.size()?;
+                    self.parameters(channels, u16::from_be_bytes)?
+                },
+            },
+            ADD => {
+                let second = ValueId(self.u32()?);
+                let operator = Operator::Add {
+                    left: u16::from_be_bytes(self.array()?),
+                    right: u16::from_be_bytes(self.array()?),
+                };
+                let inputs = vec![first, second];
+                return Ok(Node { operator, inputs });
+            }
+            CLAMP => Operator::Clamp {
+                lo: self.i32()?,
+                hi: self.i32()?,
+            },
+            ARG_MAX => Operator::ArgMax,
+            _ => return Err(DecodeGraphError::UnknownTag),
+        };
+        Ok(Node::unary(operator, first))
+    }
+
+    fn dense(&mut self) -> Result<Operator, DecodeGraphError> {
+        let rows = self.size()?;
+        let columns = self.size()?;
+        let width = self.u8()?;
+        let accumulator = match self.u8()? {
+            0 => Accumulator::Narrow,
+            1 => Accumulator::Wide,
+            _ => return Err(DecodeGraphError::UnknownTag),
+        };
+        let bias = self.parameters(rows, i32::from_be_bytes)?;
+        let count = rows.checked_mul(columns).ok_or(DecodeGraphError::TooLong)?;
+        let weights = match width {
+            1 => Weights::Narrow(self.parameters(count, i8::from_be_bytes)?),
+            2 => Weights::Wide(self.parameters(count, i16::from_be_bytes)?),
+            _ => return Err(DecodeGraphError::UnknownTag),
+        };
+        Ok(Operator::Dense {
+            weights,
+            bias,
+            accumulator,
+        })
+    }
+
+    fn parameters<T, const N: usize>(
+        &mut self,
+        count: usize,
+        read: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>, DecodeGraphError> {
+        if count > MAX_PARAMETERS {
+            return Err(DecodeGraphError::TooLong);
+        }
+        let (head, tail) = self
+            .0
+            .split_at_checked(count * N)
+            .ok_or(DecodeGraphError::Short)?;
+        self.0 = tail;
+        let (parameters, _) = head.as_chunks::<N>();
+        Ok(parameters.iter().map(|bytes| read(*bytes)).collect())
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeGraphError> {
+        let (head, tail) = self.0.split_first_chunk().ok_or(DecodeGraphError::Short)?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeGraphError> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    fn i16(&mut self) -> Result<i16, DecodeGraphError> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    fn i32(&mut self) -> Result<i32, DecodeGraphError> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, DecodeGraphError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn size(&mut self) -> Result<usize, DecodeGraphError> {
+        usize::try_from(self.u32()?).map_err(|_| DecodeGraphError::TooLong)
+    }
+}

@@ -1,0 +1,319 @@
+//! The graph: a list of nodes that was checked once, so that nothing after it checks again.
+
+use crate::operator::MAX_SHIFT;
+use crate::range::{NARROW_BOUND, WIDE_BOUND};
+use crate::{Accumulator, GraphError, Operator, Range, Weights};
+
+/// A model: integers in, integers out, one meaning everywhere.
+///
+/// Value 0 is the input; node `n` makes value `n + 1` from values before it; the last value is the
+/// output. A graph that exists is sound: sizes fit, no accumulator can reach its bound on any
+/// input, every value is used, the output is `i32`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Graph {
+    input: InputType,
+    nodes: Vec<Node>,
+    values: Vec<ValueType>,
+}
+
+/// What a graph takes: `elements` integers between `lo` and `hi`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputType {
+    /// How many.
+    pub elements: u32,
+    /// The smallest allowed.
+    pub lo: i32,
+    /// The largest allowed.
+    pub hi: i32,
+}
+
+/// A value of a graph, counted from the input, which is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId(pub u32);
+
+/// An operator and the values it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What is computed.
+    pub operator: Operator,
+    /// From what.
+    pub inputs: Vec<ValueId>,
+}
+
+impl Node {
+    /// A node of one input.
+    #[must_use]
+    pub fn unary(operator: Operator, input: ValueId) -> Self {
+        let inputs = vec![input];
+        Self { operator, inputs }
+    }
+}
+
+/// What is known of a value before any input is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ValueType {
+    elements: usize,
+    range: Range,
+}
+
+impl Graph {
+    /// Checks `nodes`, and keeps them.
+    ///
+    /// # Errors
+    /// [`GraphError`], naming the first node that does not fit.
+    pub fn new(input: InputType, nodes: Vec<Node>) -> Result<Self, GraphError> {
+        if nodes.is_empty() {
+            return Err(GraphError::Empty);
+        }
+        if nodes.len() > MAX_NODES {
+            return Err(GraphError::TooManyNodes);
+        }
+        let mut checker = Checker::new(input)?;
+        for (place, node) in nodes.iter().enumerate() {
+            checker.admit(place, node)?;
+        }
+        let values = checker.finish()?;
+        Ok(Self {
+            input,
+            nodes,
+            values,
+        })
+    }
+
+    /// What the graph takes.
+    #[must_use]
+    pub const fn input(&self) -> InputType {
+        self.input
+    }
+
+    /// The nodes, in order; node `n` makes value `n + 1`.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The output: the last value.
+    #[must_use]
+    pub fn output(&self) -> ValueId {
+        ValueId(u32::try_from(self.nodes.len()).expect("a graph has at most MAX_NODES nodes"))
+    }
+
+    /// How many elements `value` has; 0 if there is no such value.
+    #[must_use]
+    pub fn elements(&self, value: ValueId) -> usize {
+        self.value(value).map_or(0, |value| value.elements)
+    }
+
+    /// The interval proven for the elements of `value`; `None` if there is no such value.
+    #[must_use]
+    pub fn range(&self, value: ValueId) -> Option<Range> {
+        self.value(value).map(|value| value.range)
+    }
+
+    /// How many weights, biases and multipliers there are.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.nodes.iter().map(|n| parameters(&n.operator)).sum()
+    }
+
+    fn value(&self, value: ValueId) -> Option<ValueType> {
+        self.values.get(usize::try_from(value.0).ok()?).copied()
+    }
+}
+
+/// Most nodes in a graph.
+pub const MAX_NODES: usize = 1 << 12;
+
+/// Most elements of all values of a graph together.
+pub const MAX_ELEMENTS: usize = 1 << 22;
+
+/// Most parameters of all nodes of a graph together.
+pub const MAX_PARAMETERS: usize = 1 << 26;
+
+/// Infers the type of each value as its node is admitted.
+struct Checker {
+    values: Vec<ValueType>,
+    used: Vec<bool>,
+    elements: usize,
+    parameters: usize,
+}
+
+impl Checker {
+    fn new(input: InputType) -> Result<Self, GraphError> {
+        let range = Range::new(input.lo.into(), input.hi.into()).ok_or(GraphError::BadInputType)?;
+        let elements = usize::try_from(input.elements).map_err(|_| GraphError::BadInputType)?;
+        if elements == 0 || elements > MAX_ELEMENTS {
+            return Err(GraphError::BadInputType);
+        }
+        Ok(Self {
+            values: vec![ValueType { elements, range }],
+            used: vec![false],
+            elements,
+            parameters: 0,
+        })
+    }
+
+    fn admit(&mut self, place: usize, node: &Node) -> Result<(), GraphError> {
+        let inputs = self.inputs(place, node)?;
+        self.parameters = self
+            .parameters
+            .checked_add(parameters(&node.operator))
+            .filter(|&total| total <= MAX_PARAMETERS)
+            .ok_or(GraphError::TooManyParameters)?;
+        let value = output(place, &node.operator, &inputs)?;
+        self.elements = self
+            .elements
+            .checked_add(value.elements)
+            .filter(|&total| total <= MAX_ELEMENTS)
+            .ok_or(GraphError::TooManyElements)?;
+        self.values.push(value);
+        self.used.push(false);
+        Ok(())
+    }
+
+    fn inputs(&mut self, node: usize, of: &Node) -> Result<Vec<ValueType>, GraphError> {
+        if of.inputs.len() != of.operator.arity() {
+            return Err(GraphError::WrongArity { node });
+        }
+        let mut inputs = Vec::with_capacity(of.inputs.len());
+        for value in &of.inputs {
+            let place = usize::try_from(value.0).unwrap_or(usize::MAX);
+            let known = self.values.get(place);
+            inputs.push(*known.ok_or(GraphError::UnknownValue { node })?);
+            self.used[place] = true;
+        }
+        Ok(inputs)
+    }
+
+    fn finish(self) -> Result<Vec<ValueType>, GraphError> {
+        let last = self.values.len() - 1;
+        if let Some(value) = self.used[..last].iter().position(|used| !used) {
+            return Err(GraphError::Unused { value });
+        }
+        if !self.values[last].range.fits_i32() {
+            return Err(GraphError::WideOutput);
+        }
+        Ok(self.values)
+    }
+}
+
+fn parameters(operator: &Operator) -> usize {
+    match operator {
+        Operator::Dense { weights, bias, .. } => weights.len().saturating_add(bias.len()),
+        Operator::Requantise { multipliers, .. } => multipliers.len(),
+        Operator::Add { .. } => 2,
+        Operator::Clamp { .. } | Operator::ArgMax => 0,
+    }
+}
+
+/// The type of what `operator` makes of `inputs`, whose number is its arity.
+fn output(node: usize, operator: &Operator, inputs: &[ValueType]) -> Result<ValueType, GraphError> {
+    let input = inputs[0];
+    match operator {
+        Operator::Dense {
+            weights,
+            bias,
+            accumulator,
+        } => dense(node, input, weights, bias, *accumulator),
+        Operator::Requantise {
+            multipliers,
+            shift,
+            lo,
+            hi,
+        } => {
+            let channels = multipliers.len();
+            if channels == 0 || lo > hi || *shift > MAX_SHIFT {
+                return Err(GraphError::BadParameter { node });
+            }
+            if !input.elements.is_multiple_of(channels) {
+                return Err(GraphError::WrongSize { node });
+            }
+            let range = Range::new((*lo).into(), (*hi).into()).expect("lo <= hi, both i16");
+            Ok(ValueType { range, ..input })
+        }
+        Operator::Add { left, right } => add(node, input, inputs[1], *left, *right),
+        Operator::Clamp { lo, hi } => {
+            if lo > hi {
+                return Err(GraphError::BadParameter { node });
+            }
+            let range = narrow(node, input)?.range.clamped(*lo, *hi);
+            Ok(ValueType { range, ..input })
+        }
+        Operator::ArgMax => {
+            let last = i64::try_from(narrow(node, input)?.elements - 1)
+                .expect("elements are at most MAX_ELEMENTS");
+            Ok(ValueType {
+                elements: 1,
+                range: Range::new(0, last).expect("0 <= last < 2^46"),
+            })
+        }
+    }
+}
+
+fn narrow(node: usize, input: ValueType) -> Result<ValueType, GraphError> {
+    if input.range.fits_i32() {
+        Ok(input)
+    } else {
+        Err(GraphError::InputTooWide { node })
+    }
+}
+
+fn dense(
+    node: usize,
+    input: ValueType,
+    weights: &Weights,
+    bias: &[i32],
+    accumulator: Accumulator,
+) -> Result<ValueType, GraphError> {
+    if bias.is_empty() || input.elements.checked_mul(bias.len()) != Some(weights.len()) {
+        return Err(GraphError::WrongSize { node });
+    }
+    if !input.range.fits_i16() {
+        return Err(GraphError::InputTooWide { node });
+    }
+    let bound = match accumulator {
+        Accumulator::Narrow => NARROW_BOUND,
+        Accumulator::Wide => WIDE_BOUND,
+    };
+    // |b| + max|x| * sum|w| bounds every partial sum too, in whatever order it is made.
+    // At most 2^31 + 2^15 * 2^22 * 2^15: no overflow here.
+    let reach = |(row, bias): (usize, &i32)| {
+        let row = row * input.elements..(row + 1) * input.elements;
+        let norm: i64 = row.map(|place| i64::from(weights.at(place)).abs()).sum();
+        i64::from(*bias).abs() + input.range.magnitude() * norm
+    };
+    if bias
+        .iter()
+        .enumerate()
+        .map(reach)
+        .any(|reach| reach >= bound)
+    {
+        return Err(GraphError::AccumulatorOverflow { node });
+    }
+    Ok(ValueType {
+        elements: bias.len(),
+        // The declared bound, not the one found: shapes do not depend on weights.
+        range: Range::below(bound),
+    })
+}
+
+fn add(
+    node: usize,
+    a: ValueType,
+    b: ValueType,
+    left: u16,
+    right: u16,
+) -> Result<ValueType, GraphError> {
+    if a.elements != b.elements {
+        return Err(GraphError::WrongSize { node });
+    }
+    let (a, b) = (narrow(node, a)?, narrow(node, b)?);
+    let reach = i64::from(left) * a.range.magnitude() + i64::from(right) * b.range.magnitude();
+    if reach >= NARROW_BOUND {
+        return Err(GraphError::AccumulatorOverflow { node });
+    }
+    Ok(ValueType {
+        range: Range::below(NARROW_BOUND),
+        ..a
+    })
+}
