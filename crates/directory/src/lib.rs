@@ -24,8 +24,7 @@ pub use network::{AuthorityEntry, Network, NetworkDraft};
 pub use parameters::Parameters;
 pub use schedule::Schedule;
 pub use service::{
-    InputSchema, Line, ModelCard, ModelName, OutputSchema, Quantizer, ServiceDescriptor,
-    ServiceDraft,
+    Finite, InputSchema, Line, ModelCard, ModelName, OutputSchema, ServiceDescriptor, ServiceDraft,
 };
 pub use subscriber::{Subscriber, SubscriberEvent};
 pub use topology::{Place, Relay, Topology};

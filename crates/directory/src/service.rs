@@ -44,8 +44,8 @@ pub struct ServiceDescriptor {
 }
 
 impl ServiceDescriptor {
-    /// Longest encoding, and longest of any descriptor.
-    pub const MAX_LEN: usize = 64 << 10;
+    /// Longest encoding, and longest of any descriptor: what a guest's call carries.
+    pub const MAX_LEN: usize = 60 << 10;
     /// Most gateways that keep one mailbox.
     pub const MAX_GATEWAYS: usize = 2;
     /// Most models of one service.
@@ -133,15 +133,11 @@ impl Decode for ServiceDescriptor {
         };
         let gateways = &descriptor.gateways;
         let repeated = gateways.len() == 2 && gateways.first() == gateways.last();
-        let whole = !gateways.is_empty()
+        let in_form = !gateways.is_empty()
             && !repeated
             && descriptor.sealing_key.len() == Self::SEALING_KEY_LEN
             && distinct_models(&descriptor.models);
-        if whole {
-            Ok(descriptor)
-        } else {
-            Err(DecodeError::OutOfRange)
-        }
+        checked(in_form, descriptor)
     }
 }
 
@@ -223,25 +219,19 @@ pub struct ModelCard {
     pub fuel: u64,
 }
 
-/// A model's input: how many elements, and how a client's numbers become integers.
+/// A model's input, and how a client's numbers become integers before the graph:
+/// `clamp(round((x - zero) / scale), lo, hi)`, halves away from zero (docs/spec/model.md).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSchema {
     /// Elements of one input: 1 to [`InputSchema::MAX_ELEMENTS`].
     pub elements: u32,
-    /// One for all elements, or one an element.
-    pub quantizers: Vec<Quantizer>,
-}
-
-/// `clamp(round(x / scale) + zero, lo, hi)`, ties to even: the client's step before the graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quantizer {
-    /// Bits of the `f32` scale; finite and above zero.
-    pub scale_bits: u32,
-    /// Added after rounding.
-    pub zero: i32,
-    /// Smallest value.
+    /// What one step is worth, above zero: one for all elements, or one an element.
+    pub scale: Vec<Finite>,
+    /// What integer 0 stands for: one for all elements, or one an element.
+    pub zero: Vec<Finite>,
+    /// Smallest integer.
     pub lo: i32,
-    /// Largest value.
+    /// Largest integer.
     pub hi: i32,
 }
 
@@ -250,31 +240,54 @@ pub struct Quantizer {
 pub struct OutputSchema {
     /// Elements of one output: 1 to [`OutputSchema::MAX_ELEMENTS`].
     pub elements: u32,
+    /// What one step is worth, above zero.
+    pub scale: Finite,
     /// What the classes are called; empty if the output is not a class.
     pub labels: Vec<Line>,
+}
+
+/// A finite `f32`, compared and signed by its bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Finite(u32);
+
+impl Finite {
+    /// `None` if `value` is infinite or not a number.
+    #[must_use]
+    pub const fn new(value: f32) -> Option<Self> {
+        if value.is_finite() {
+            Some(Self(value.to_bits()))
+        } else {
+            None
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> f32 {
+        f32::from_bits(self.0)
+    }
+}
+
+impl std::fmt::Debug for Finite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.get().fmt(f)
+    }
 }
 
 impl InputSchema {
     /// Most elements of an input: a request holds 1 MiB.
     pub const MAX_ELEMENTS: u32 = 1 << 18;
-    /// Most quantizers of an input.
-    pub const MAX_QUANTIZERS: usize = 1024;
+    /// Most scales or zeros, where there is one an element.
+    pub const MAX_EACH: usize = 4096;
 
-    /// The quantizer of element `place`.
-    #[must_use]
-    pub fn quantizer(&self, place: usize) -> Option<&Quantizer> {
-        match self.quantizers.as_slice() {
-            [one] => Some(one),
-            each => each.get(place),
-        }
-    }
-}
-
-impl Quantizer {
-    /// The scale as a number.
-    #[must_use]
-    pub fn scale(&self) -> f32 {
-        f32::from_bits(self.scale_bits)
+    fn in_form(&self) -> bool {
+        let each = usize::try_from(self.elements).unwrap_or(usize::MAX);
+        let one_or_each = |values: &[Finite]| values.len() == 1 || values.len() == each;
+        (1..=Self::MAX_ELEMENTS).contains(&self.elements)
+            && one_or_each(&self.scale)
+            && one_or_each(&self.zero)
+            && self.scale.iter().all(|scale| scale.get() > 0.0)
+            && self.lo <= self.hi
     }
 }
 
@@ -283,6 +296,10 @@ impl OutputSchema {
     pub const MAX_ELEMENTS: u32 = 1 << 17;
     /// Most labels.
     pub const MAX_LABELS: usize = 1024;
+
+    fn in_form(&self) -> bool {
+        (1..=Self::MAX_ELEMENTS).contains(&self.elements) && self.scale.get() > 0.0
+    }
 }
 
 fn distinct_models(models: &[ModelCard]) -> bool {
@@ -333,68 +350,86 @@ impl Encode for ModelCard {
         self.graph_hash.encode(writer);
         writer.raw(&self.module_hash);
         self.class.encode(writer);
-        writer.u32(self.input.elements);
-        writer.list(&self.input.quantizers);
-        writer.u32(self.output.elements);
-        writer.list(&self.output.labels);
+        self.input.encode(writer);
+        self.output.encode(writer);
         writer.u64(self.fuel);
     }
 }
 
 impl Decode for ModelCard {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let card = Self {
+        Ok(Self {
             name: ModelName::decode(reader)?,
             description: Line::decode(reader)?,
             graph_hash: GraphHash::decode(reader)?,
             module_hash: reader.array()?,
             class: AnswerClass::decode(reader)?,
-            input: InputSchema {
-                elements: reader.u32()?,
-                quantizers: reader.list(InputSchema::MAX_QUANTIZERS)?,
-            },
-            output: OutputSchema {
-                elements: reader.u32()?,
-                labels: reader.list(OutputSchema::MAX_LABELS)?,
-            },
+            input: InputSchema::decode(reader)?,
+            output: OutputSchema::decode(reader)?,
             fuel: reader.u64()?,
-        };
-        let each = usize::try_from(card.input.elements).unwrap_or(usize::MAX);
-        let quantizers = card.input.quantizers.len();
-        let fits = (1..=InputSchema::MAX_ELEMENTS).contains(&card.input.elements)
-            && (quantizers == 1 || quantizers == each)
-            && (1..=OutputSchema::MAX_ELEMENTS).contains(&card.output.elements);
-        if fits {
-            Ok(card)
-        } else {
-            Err(DecodeError::OutOfRange)
-        }
+        })
     }
 }
 
-impl Encode for Quantizer {
+impl Encode for InputSchema {
     fn encode(&self, writer: &mut Writer) {
-        writer.u32(self.scale_bits);
-        signed(self.zero, writer);
+        writer.u32(self.elements);
+        writer.list(&self.scale);
+        writer.list(&self.zero);
         signed(self.lo, writer);
         signed(self.hi, writer);
     }
 }
 
-impl Decode for Quantizer {
+impl Decode for InputSchema {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let quantizer = Self {
-            scale_bits: reader.u32()?,
-            zero: read_signed(reader)?,
+        let schema = Self {
+            elements: reader.u32()?,
+            scale: reader.list(Self::MAX_EACH)?,
+            zero: reader.list(Self::MAX_EACH)?,
             lo: read_signed(reader)?,
             hi: read_signed(reader)?,
         };
-        let scale = quantizer.scale();
-        if scale.is_normal() && scale > 0.0 && quantizer.lo <= quantizer.hi {
-            Ok(quantizer)
-        } else {
-            Err(DecodeError::OutOfRange)
-        }
+        checked(schema.in_form(), schema)
+    }
+}
+
+impl Encode for OutputSchema {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u32(self.elements);
+        self.scale.encode(writer);
+        writer.list(&self.labels);
+    }
+}
+
+impl Decode for OutputSchema {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let schema = Self {
+            elements: reader.u32()?,
+            scale: Finite::decode(reader)?,
+            labels: reader.list(Self::MAX_LABELS)?,
+        };
+        checked(schema.in_form(), schema)
+    }
+}
+
+impl Encode for Finite {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u32(self.0);
+    }
+}
+
+impl Decode for Finite {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::new(f32::from_bits(reader.u32()?)).ok_or(DecodeError::OutOfRange)
+    }
+}
+
+fn checked<T>(in_form: bool, value: T) -> Result<T, DecodeError> {
+    if in_form {
+        Ok(value)
+    } else {
+        Err(DecodeError::OutOfRange)
     }
 }
 
