@@ -1,0 +1,255 @@
+//! One Poisson clock, and what leaves on its ticks (docs/spec/message.md, 1).
+//!
+//! The clock has a random stream of its own and is asked by nobody whether to tick. Packets
+//! are made between ticks; a tick that finds none ready makes one on the spot, which is
+//! counted, since it takes a moment longer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::CryptoRng;
+use sphinx::{Address, Geometry, Packet, Surb};
+use traffic::{PoissonClock, Rate};
+use wire::{NodeId, SurbId, Time};
+use zeroize::Zeroizing;
+
+use crate::ask::{AttemptId, Recipient};
+use crate::layout::ADMISSION_LEN;
+use crate::route::Route;
+
+/// The clock, and the queues behind it.
+pub(crate) struct Slots {
+    clock: PoissonClock,
+    /// What is to be sent, not yet made into packets.
+    jobs: VecDeque<Job>,
+    /// Made from the head of `jobs`.
+    real: VecDeque<Ready>,
+    cover: VecDeque<Ready>,
+    leaving: VecDeque<Ready>,
+}
+
+/// A packet to be made.
+pub(crate) enum Job {
+    /// A fragment of a request: to be sealed and wrapped.
+    Request {
+        route: Route,
+        to: Arc<Recipient>,
+        body: Zeroizing<Vec<u8>>,
+        part: Part,
+    },
+    /// A fragment of an answer, sealed: to be put on its reply block.
+    Reply { surb: Surb, payload: Vec<u8> },
+}
+
+/// Which packet of which attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) attempt: AttemptId,
+    pub(crate) number: usize,
+}
+
+/// A packet that is made.
+pub(crate) struct Ready {
+    pub(crate) first: NodeId,
+    pub(crate) packet: Packet,
+    pub(crate) kind: Kind,
+}
+
+/// What a packet is, known to its maker alone.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Request(Part),
+    Reply,
+    Loop { id: SurbId, delay: Duration },
+    Drop,
+}
+
+/// What is made next, ahead of the clock.
+pub(crate) enum Wanted {
+    Real(Job),
+    Cover,
+}
+
+impl Slots {
+    pub(crate) fn new(now: Time, rng: &mut dyn CryptoRng, rate: Rate) -> Self {
+        Self {
+            clock: PoissonClock::new(now, rng, rate),
+            jobs: VecDeque::new(),
+            real: VecDeque::new(),
+            cover: VecDeque::new(),
+            leaving: VecDeque::new(),
+        }
+    }
+
+    /// True once for each tick that is due.
+    pub(crate) fn fire(&mut self, now: Time) -> bool {
+        self.clock.fire(now)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Time {
+        self.clock.poll_timeout()
+    }
+
+    pub(crate) fn set_rate(&mut self, now: Time, rate: Rate) {
+        self.clock.set_rate(now, rate);
+    }
+
+    pub(crate) fn rate(&self) -> Rate {
+        self.clock.rate()
+    }
+
+    /// Ticks passed over because the caller slept through them.
+    pub(crate) fn stalls(&self) -> u64 {
+        self.clock.stalls()
+    }
+
+    /// Packets, made or not, that wait for a slot.
+    pub(crate) fn waiting(&self) -> usize {
+        self.jobs.len() + self.real.len()
+    }
+
+    /// How many more may wait: as many as leave in a minute, within bounds.
+    pub(crate) fn room(&self) -> usize {
+        let minute = PoissonClock::rate(&self.clock).millihertz() / 1_000 * 60;
+        let bound = usize::try_from(minute).unwrap_or(MAX_WAITING);
+        bound
+            .clamp(MIN_WAITING, MAX_WAITING)
+            .saturating_sub(self.waiting())
+    }
+
+    /// Appends to the queue; the caller has asked for [`Self::room`].
+    pub(crate) fn push(&mut self, job: Job) {
+        self.jobs.push_back(job);
+    }
+
+    /// The packet made ahead for this tick: the head of the queue, else cover.
+    pub(crate) fn take_ready(&mut self) -> Option<Ready> {
+        if self.waiting() > 0 {
+            self.real.pop_front()
+        } else {
+            self.cover.pop_front()
+        }
+    }
+
+    /// The head of the queue, not yet made.
+    pub(crate) fn take_job(&mut self) -> Option<Job> {
+        self.jobs.pop_front()
+    }
+
+    /// Hands a packet to the link.
+    pub(crate) fn leave(&mut self, ready: Ready) {
+        self.leaving.push_back(ready);
+    }
+
+    pub(crate) fn poll_transmit(&mut self) -> Option<Ready> {
+        self.leaving.pop_front()
+    }
+
+    /// What is to be made ahead, if anything: real packets first.
+    pub(crate) fn wanted(&mut self) -> Option<Wanted> {
+        if self.real.len() < READY_REAL
+            && let Some(job) = self.jobs.pop_front()
+        {
+            return Some(Wanted::Real(job));
+        }
+        (self.cover.len() < READY_COVER).then_some(Wanted::Cover)
+    }
+
+    /// Puts a packet where its kind is made ahead.
+    pub(crate) fn store(&mut self, ready: Ready) {
+        match ready.kind {
+            Kind::Request(_) | Kind::Reply => self.real.push_back(ready),
+            Kind::Loop { .. } | Kind::Drop => self.cover.push_back(ready),
+        }
+    }
+
+    /// Takes back the packets of some attempts that are not made yet.
+    pub(crate) fn withdraw(&mut self, which: impl Fn(AttemptId) -> bool) {
+        self.jobs.retain(|job| match job {
+            Job::Request { part, .. } => !which(part.attempt),
+            Job::Reply { .. } => true,
+        });
+    }
+
+    /// Takes out what a new document makes useless: all cover, and what was to go first to a
+    /// mix that `keeps` does not know. Returns how many packets were made for nothing.
+    pub(crate) fn renew(&mut self, keeps: impl Fn(&NodeId) -> bool) -> (u64, u64) {
+        let cover = self.cover.len() as u64;
+        self.cover.clear();
+        self.jobs.retain(|job| keeps(&job.first()));
+        let before = self.real.len() + self.leaving.len();
+        self.real.retain(|ready| keeps(&ready.first));
+        self.leaving.retain(|ready| keeps(&ready.first));
+        let misled = before - self.real.len() - self.leaving.len();
+        (cover, misled as u64)
+    }
+
+    /// Packets made and not yet gone.
+    pub(crate) fn held(&self) -> u64 {
+        (self.real.len() + self.cover.len() + self.leaving.len()) as u64
+    }
+}
+
+impl Job {
+    /// Makes the packet; `None` never happens with routes and bodies of this crate.
+    pub(crate) fn make(self, rng: &mut dyn CryptoRng, geometry: Geometry) -> Option<Ready> {
+        let first = self.first();
+        let (packet, kind) = match self {
+            Self::Request {
+                route,
+                to,
+                body,
+                part,
+            } => {
+                let mut payload = vec![0; ADMISSION_LEN];
+                payload.extend(to.sealing_key.seal(rng, &to.mailbox, &body));
+                let destination = Address::from(to.mailbox);
+                let identifier = random_identifier(rng);
+                let packet = Packet::wrap(
+                    rng,
+                    geometry,
+                    &route.hops,
+                    destination,
+                    identifier,
+                    &payload,
+                );
+                (packet, Kind::Request(part))
+            }
+            Self::Reply { surb, payload } => (surb.reply(geometry, &payload), Kind::Reply),
+        };
+        packet.ok().map(|packet| Ready {
+            first,
+            packet,
+            kind,
+        })
+    }
+
+    fn first(&self) -> NodeId {
+        match self {
+            Self::Request { route, .. } => route.first,
+            Self::Reply { surb, .. } => NodeId(surb.first_hop().0),
+        }
+    }
+}
+
+/// An identifier that nobody else draws. Never zero.
+pub(crate) fn random_identifier(rng: &mut dyn CryptoRng) -> [u8; 16] {
+    let mut identifier = [0; 16];
+    while identifier == [0; 16] {
+        rng.fill_bytes(&mut identifier);
+    }
+    identifier
+}
+
+/// Real packets made ahead.
+const READY_REAL: usize = 8;
+
+/// Cover packets made ahead.
+const READY_COVER: usize = 8;
+
+/// Room for the largest message, whatever the rate.
+const MIN_WAITING: usize = 512;
+
+/// 34 MiB of packets, were they all made.
+const MAX_WAITING: usize = 4_096;
