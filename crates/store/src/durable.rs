@@ -3,7 +3,8 @@
 //! A batch is on the disk when `commit` returns. On opening, the whole file is checked; a file
 //! that fails its checks is an error with its path, never an empty store.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::ops::{Bound, RangeBounds};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, TableDefinition, TableError};
 use wire::{Decode, Encode};
 
-use crate::{StoreError, Table, table};
+use crate::{StoreError, Table, sync_parent, table};
 
 /// The tables that survive a crash of process and machine. Cheap to clone.
 #[derive(Clone)]
@@ -27,7 +28,42 @@ struct Inner {
 }
 
 impl Durable {
+    /// Opens the tables at `path`. New ones are made beside and moved into place, so that an
+    /// empty file is never taken for new tables.
     pub(crate) fn open(path: &Path, lock: Arc<File>) -> Result<Self, StoreError> {
+        if !path.exists() {
+            let beside = path.with_extension("new");
+            match fs::remove_file(&beside) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(StoreError::io(&beside, "remove")(error));
+                }
+                _ => {}
+            }
+            let tables = Self::at(&beside, Arc::clone(&lock))?;
+            let mut batch = Batch::new();
+            batch.put(&FORMAT, &[0], &FORMAT_NUMBER);
+            tables.commit(batch)?;
+            drop(tables);
+            fs::rename(&beside, path).map_err(StoreError::io(path, "create"))?;
+            sync_parent(path)?;
+        }
+        if fs::metadata(path)
+            .map_err(StoreError::io(path, "inspect"))?
+            .len()
+            == 0
+        {
+            return Err(StoreError::corrupt(path, "the file is empty"));
+        }
+        let tables = Self::at(path, lock)?;
+        match tables.get(&FORMAT, &[0])? {
+            Some(FORMAT_NUMBER) => Ok(tables),
+            _ => Err(StoreError::UnknownFormat {
+                path: path.to_owned(),
+            }),
+        }
+    }
+
+    fn at(path: &Path, lock: Arc<File>) -> Result<Self, StoreError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -36,29 +72,14 @@ impl Durable {
             .mode(0o600)
             .open(path)
             .map_err(StoreError::io(path, "open"))?;
-        let fresh = file
-            .metadata()
-            .map_err(StoreError::io(path, "inspect"))?
-            .len()
-            == 0;
         // A damaged file can make the engine panic; here that is one more way to be corrupt.
         let database = catch_unwind(AssertUnwindSafe(|| checked(file, path)))
             .map_err(|_| StoreError::corrupt(path, "the engine gave up on it"))??;
-        let durable = Self(Arc::new(Inner {
+        Ok(Self(Arc::new(Inner {
             database,
             path: path.to_owned(),
             _lock: lock,
-        }));
-        if fresh {
-            let mut batch = Batch::new();
-            batch.put(&FORMAT, &[0], &FORMAT_NUMBER);
-            durable.commit(batch)?;
-        } else if durable.get(&FORMAT, &[0])? != Some(FORMAT_NUMBER) {
-            return Err(StoreError::UnknownFormat {
-                path: path.to_owned(),
-            });
-        }
-        Ok(durable)
+        })))
     }
 
     /// Writes all of `batch`, or nothing; on the disk when this returns.
@@ -269,8 +290,8 @@ fn engine_error(path: &Path, error: redb::Error) -> StoreError {
             path: path.to_owned(),
         },
         redb::Error::Corrupted(_) => StoreError::corrupt(path, "the engine finds it damaged"),
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            StoreError::corrupt(path, "not a file of this engine")
+        redb::Error::Io(error) if DAMAGED.contains(&error.kind()) => {
+            StoreError::corrupt(path, "cut off, or not a file of this engine")
         }
         redb::Error::Io(error) => StoreError::io(path, "read or write")(error),
         redb::Error::PreviousIo => StoreError::Failed {
@@ -287,6 +308,125 @@ fn slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 type OpenTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 const FORMAT: Table<[u8; 1], [u8; 1]> = Table::new("format");
+/// What the system reports when a file does not hold what its engine looks for.
+const DAMAGED: [ErrorKind; 2] = [ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
 const FORMAT_NUMBER: [u8; 1] = [1];
 /// The engine's cache: small, because the tables are.
 const CACHE_LEN: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bytes, StateDir};
+    use wire::Epoch;
+
+    const ANSWERS: Table<Epoch, Bytes> = Table::new("answers");
+    const OTHERS: Table<Epoch, Bytes> = Table::new("others");
+
+    fn put(durable: &Durable, numbers: std::ops::Range<u64>) {
+        let mut batch = Batch::new();
+        for number in numbers {
+            batch.put(&ANSWERS, &Epoch(number), &Bytes(vec![number as u8; 100]));
+        }
+        durable.commit(batch).unwrap();
+    }
+
+    fn keys(durable: &Durable) -> Vec<u64> {
+        let entries = durable.scan(&ANSWERS, .., usize::MAX).unwrap();
+        entries.into_iter().map(|(key, _)| key.0).collect()
+    }
+
+    #[test]
+    fn an_empty_table_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let durable = StateDir::open(home.path().join("s")).unwrap().durable();
+        let durable = durable.unwrap();
+        assert!(durable.get(&ANSWERS, &Epoch(1)).unwrap().is_none());
+        assert!(keys(&durable).is_empty());
+    }
+
+    #[test]
+    fn a_batch_whose_insert_finds_its_key_changes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path().join("s")).unwrap();
+        let durable = state.durable().unwrap();
+        put(&durable, 1..2);
+        let mut batch = Batch::new();
+        batch.put(&OTHERS, &Epoch(9), &Bytes(vec![1]));
+        batch.remove(&ANSWERS, &Epoch(5));
+        batch.insert(&ANSWERS, &Epoch(1), &Bytes(vec![2]));
+        let refused = durable.commit(batch);
+        assert!(matches!(refused, Err(StoreError::AlreadyThere { .. })));
+        assert!(durable.get(&OTHERS, &Epoch(9)).unwrap().is_none());
+        let kept = durable.get(&ANSWERS, &Epoch(1)).unwrap().unwrap();
+        assert_eq!(kept.0, [1; 100]);
+    }
+
+    #[test]
+    fn scans_in_order_within_range_and_limit() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path().join("s")).unwrap();
+        let durable = state.durable().unwrap();
+        put(&durable, 250..260);
+        let entries = durable.scan(&ANSWERS, Epoch(252)..Epoch(258), 4).unwrap();
+        let found: Vec<u64> = entries.iter().map(|(key, _)| key.0).collect();
+        assert_eq!(found, [252, 253, 254, 255]);
+    }
+
+    #[test]
+    fn removes_below_and_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path().join("s")).unwrap();
+        let durable = state.durable().unwrap();
+        put(&durable, 250..260);
+        let mut batch = Batch::new();
+        batch.remove_below(&ANSWERS, &Epoch(257));
+        batch.remove(&ANSWERS, &Epoch(258));
+        durable.commit(batch).unwrap();
+        assert_eq!(keys(&durable), [257, 259]);
+    }
+
+    #[test]
+    fn no_damaged_byte_changes_a_value_or_empties_the_store() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let state = StateDir::open(&path).unwrap();
+        put(&state.durable().unwrap(), 0..50);
+        let file = path.join("durable.redb");
+        let whole = fs::read(&file).unwrap();
+        let mut refused = 0;
+        // Of the engine's header every third byte, of the rest every 97th that says something.
+        let full = (512..whole.len()).filter(|at| whole[*at] != 0);
+        for at in (0..320).step_by(3).chain(full.step_by(97)) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&file, &bytes).unwrap();
+            match state.durable() {
+                Ok(durable) => assert_eq!(keys(&durable), (0..50).collect::<Vec<_>>(), "{at}"),
+                Err(StoreError::StoreCorrupt { path, .. }) => {
+                    assert_eq!(path, file);
+                    refused += 1;
+                }
+                Err(StoreError::UnknownFormat { .. }) => refused += 1,
+                Err(other) => panic!("byte {at}: {other}"),
+            }
+        }
+        assert!(refused > 50, "{refused}");
+    }
+
+    #[test]
+    fn a_cut_or_foreign_file_is_corrupt() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let state = StateDir::open(&path).unwrap();
+        put(&state.durable().unwrap(), 0..50);
+        let file = path.join("durable.redb");
+        let whole = fs::read(&file).unwrap();
+        for bytes in [&whole[..whole.len() / 2], &whole[..100], b"hello", b""] {
+            fs::write(&file, bytes).unwrap();
+            let refused = state.durable().err();
+            let corrupt = matches!(refused, Some(StoreError::StoreCorrupt { .. }));
+            assert!(corrupt, "{} bytes: {refused:?}", bytes.len());
+        }
+    }
+}

@@ -206,3 +206,102 @@ fn check(secret: &[u8]) -> [u8; 8] {
 
 const PREFIX: &str = "subrosa-key-1 ";
 const MAX_FILE_LEN: u64 = 2 * KeyFile::MAX_LEN as u64 + 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_file(home: &tempfile::TempDir) -> KeyFile {
+        KeyFile::at(home.path().join("identity.key"))
+    }
+
+    #[test]
+    fn reads_back_what_was_written_and_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let file = key_file(&home);
+        file.create(&[7; 32]).unwrap();
+        assert_eq!(*file.read().unwrap(), [7; 32]);
+        file.replace(&[8; 4096]).unwrap();
+        assert_eq!(*file.read().unwrap(), [8; 4096]);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn never_overwrites_unless_told_to_replace() {
+        let home = tempfile::tempdir().unwrap();
+        let file = key_file(&home);
+        file.create(&[7; 32]).unwrap();
+        let refused = file.create(&[8; 32]);
+        assert!(matches!(refused, Err(StoreError::AlreadyThere { .. })));
+        assert_eq!(*file.read().unwrap(), [7; 32]);
+    }
+
+    #[test]
+    fn is_for_its_owner_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let file = key_file(&home);
+        file.create(&[7; 32]).unwrap();
+        let mode = fs::metadata(file.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        for open in [0o640, 0o604, 0o610] {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(open)).unwrap();
+            let refused = file.read().err();
+            let path = file.path().to_owned();
+            assert_eq!(refused, Some(StoreError::TooOpen { path, mode: open }));
+        }
+    }
+
+    #[test]
+    fn every_damaged_byte_and_every_cut_is_corrupt() {
+        let home = tempfile::tempdir().unwrap();
+        let file = key_file(&home);
+        file.create(&[0x5a; 8]).unwrap();
+        let whole = fs::read(file.path()).unwrap();
+        let damaged = (0..whole.len()).map(|place| {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1;
+            bytes
+        });
+        let cut = (0..whole.len()).map(|len| whole[..len].to_vec());
+        for bytes in damaged.chain(cut) {
+            fs::write(file.path(), &bytes).unwrap();
+            let refused = file.read().err();
+            let corrupt = matches!(refused, Some(StoreError::StoreCorrupt { .. }));
+            assert!(corrupt, "{}", String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn what_a_crash_left_beside_is_not_in_the_way() {
+        let home = tempfile::tempdir().unwrap();
+        let file = key_file(&home);
+        fs::write(home.path().join("identity.key.new"), b"half").unwrap();
+        assert!(matches!(file.read(), Err(StoreError::Missing { .. })));
+        file.create(&[7; 32]).unwrap();
+        assert_eq!(*file.read().unwrap(), [7; 32]);
+    }
+
+    #[test]
+    fn an_erased_key_is_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let file = key_file(&home);
+        file.create(&[7; 32]).unwrap();
+        // A second name for the same bytes shows what was done to them.
+        let witness = home.path().join("witness");
+        fs::hard_link(file.path(), &witness).unwrap();
+        file.erase().unwrap();
+        file.erase().unwrap();
+        assert!(!file.exists());
+        assert!(fs::read(&witness).unwrap().iter().all(|b| *b == b'0'));
+    }
+
+    #[test]
+    fn parsing_inverts_rendering_or_refuses() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            if let Ok(secret) = parse(bytes) {
+                assert_eq!(render(&secret).as_bytes(), bytes);
+            }
+            assert_eq!(*parse(render(bytes).as_bytes()).unwrap(), bytes);
+        });
+    }
+}

@@ -205,3 +205,184 @@ fn usable(
         None => Ok(contents),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StateDir;
+
+    const ORIGIN: LogOrigin = LogOrigin {
+        epoch: Epoch(7),
+        fingerprint: [3; 16],
+    };
+    const RUN: BootId = BootId([1; 16]);
+    const NEXT_RUN: BootId = BootId([2; 16]);
+
+    fn home() -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        let state = open(&home, RUN);
+        state.create_replay_log(&ORIGIN).unwrap();
+        home
+    }
+
+    fn open(home: &tempfile::TempDir, run: BootId) -> StateDir {
+        StateDir::open_in_run(home.path().join("state"), run).unwrap()
+    }
+
+    fn tags(numbers: std::ops::Range<u64>) -> Vec<ShortTag> {
+        numbers.map(ShortTag).collect()
+    }
+
+    #[test]
+    fn a_killed_process_loses_no_appended_tag() {
+        let home = home();
+        let (mut log, found) = open(&home, RUN).open_replay_log(&ORIGIN).unwrap();
+        assert_eq!(found, []);
+        log.append(&tags(1..10_000)).unwrap();
+        assert_eq!(log.tags(), 9_999);
+        drop(log);
+        let (_, found) = open(&home, RUN).open_replay_log(&ORIGIN).unwrap();
+        assert_eq!(found, tags(1..10_000));
+    }
+
+    #[test]
+    fn an_open_log_of_another_run_is_an_unclean_stop() {
+        let home = home();
+        let opened = open(&home, RUN).open_replay_log(&ORIGIN).unwrap();
+        drop(opened);
+        for run in [NEXT_RUN, BootId::UNKNOWN] {
+            let refused = open(&home, run).open_replay_log(&ORIGIN).err().unwrap();
+            assert!(matches!(
+                refused,
+                StoreError::UncleanStop {
+                    epoch: Epoch(7),
+                    ..
+                }
+            ));
+        }
+    }
+
+    #[test]
+    fn an_unknown_run_is_never_the_same_run() {
+        let home = home();
+        let opened = open(&home, BootId::UNKNOWN).open_replay_log(&ORIGIN);
+        drop(opened.unwrap());
+        let again = open(&home, BootId::UNKNOWN).open_replay_log(&ORIGIN);
+        assert!(matches!(again, Err(StoreError::UncleanStop { .. })));
+    }
+
+    #[test]
+    fn a_closed_or_unused_log_outlives_its_run() {
+        let home = home();
+        let (mut log, _) = open(&home, NEXT_RUN).open_replay_log(&ORIGIN).unwrap();
+        log.append(&tags(1..4)).unwrap();
+        log.close().unwrap();
+        let (_, found) = open(&home, RUN).open_replay_log(&ORIGIN).unwrap();
+        assert_eq!(found, tags(1..4));
+    }
+
+    #[test]
+    fn every_prefix_of_a_log_reopens_and_goes_on() {
+        let home = home();
+        let state = open(&home, RUN);
+        let (mut log, _) = state.open_replay_log(&ORIGIN).unwrap();
+        for batch in 0..4 {
+            log.append(&tags(1 + 3 * batch..4 + 3 * batch)).unwrap();
+        }
+        let path = log.path.clone();
+        drop(log);
+        let whole = fs::read(&path).unwrap();
+        let header = format::header(&ORIGIN).len();
+        for len in header..=whole.len() {
+            fs::write(&path, &whole[..len]).unwrap();
+            let (mut log, found) = state.open_replay_log(&ORIGIN).unwrap();
+            assert_eq!(found, tags(1..13)[..found.len()], "cut at {len}");
+            log.append(&tags(100..102)).unwrap();
+            drop(log);
+            let (_, again) = state.open_replay_log(&ORIGIN).unwrap();
+            assert_eq!(again, [found, tags(100..102)].concat(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_log_is_refused_with_its_path() {
+        let home = home();
+        let state = open(&home, RUN);
+        let (mut log, _) = state.open_replay_log(&ORIGIN).unwrap();
+        log.append(&tags(1..4)).unwrap();
+        let damaged = log.path.clone();
+        drop(log);
+        let mut bytes = fs::read(&damaged).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&damaged, &bytes).unwrap();
+        let refused = state.open_replay_log(&ORIGIN).err();
+        assert_eq!(
+            refused,
+            Some(StoreError::corrupt(&damaged, "a record fails its check"))
+        );
+        // And it stays so: nothing was mended in passing.
+        assert_eq!(fs::read(&damaged).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_missing_log_is_not_made_anew() {
+        let home = home();
+        let state = open(&home, RUN);
+        state.remove_replay_log(ORIGIN.epoch).unwrap();
+        let refused = state.open_replay_log(&ORIGIN).err().unwrap();
+        assert!(matches!(refused, StoreError::Missing { .. }));
+    }
+
+    #[test]
+    fn a_log_of_another_key_is_refused() {
+        let home = home();
+        let other = LogOrigin {
+            fingerprint: [4; 16],
+            ..ORIGIN
+        };
+        let refused = open(&home, RUN).open_replay_log(&other).err().unwrap();
+        assert!(matches!(refused, StoreError::WrongKey { .. }));
+    }
+
+    #[test]
+    fn a_log_is_made_once() {
+        let home = home();
+        let refused = open(&home, RUN).create_replay_log(&ORIGIN);
+        assert!(matches!(refused, Err(StoreError::AlreadyThere { .. })));
+    }
+
+    /// Whatever happens to process and machine: a log that opens holds every appended tag.
+    #[test]
+    fn a_log_that_opens_is_complete() {
+        bolero::check!().with_type::<Vec<u8>>().for_each(|fates| {
+            let home = home();
+            let (mut run, mut held, mut next) = (1, Vec::new(), 1);
+            let mut left_open_in = None;
+            for fate in fates.iter().take(12) {
+                let state = open(&home, BootId([run; 16]));
+                let (mut log, found) = match state.open_replay_log(&ORIGIN) {
+                    Ok(opened) => opened,
+                    Err(refused) => {
+                        assert!(matches!(refused, StoreError::UncleanStop { .. }));
+                        assert!(left_open_in.is_some_and(|left| left != run));
+                        return;
+                    }
+                };
+                assert_eq!(found, held);
+                assert!(left_open_in.is_none_or(|left| left == run));
+                let appended = tags(next..next + u64::from(fate % 8));
+                next += u64::from(fate % 8);
+                log.append(&appended).unwrap();
+                held.extend(appended);
+                left_open_in = Some(run);
+                if fate & 16 != 0 {
+                    log.close().unwrap();
+                    left_open_in = None;
+                }
+                if fate & 32 != 0 {
+                    run += 1;
+                }
+            }
+        });
+    }
+}

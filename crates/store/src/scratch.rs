@@ -165,3 +165,50 @@ fn engine_error(path: &Path, error: sled::Error) -> StoreError {
 
 /// The engine's cache in bytes.
 const CACHE_LEN: u64 = 32 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Bytes, StateDir};
+    use wire::Epoch;
+
+    const SPOOL: Table<Epoch, Bytes> = Table::new("spool");
+
+    #[test]
+    fn keeps_puts_in_order_and_forgets_what_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path().join("s")).unwrap();
+        let scratch = state.scratch().unwrap();
+        for number in [300, 2, 255, 256] {
+            let value = Bytes(vec![1; 10]);
+            scratch.put(&SPOOL, &Epoch(number), &value).unwrap();
+        }
+        scratch.remove(&SPOOL, &Epoch(255)).unwrap();
+        let entries = scratch.scan(&SPOOL, Epoch(3).., 10).unwrap();
+        let found: Vec<u64> = entries.iter().map(|(key, _)| key.0).collect();
+        assert_eq!(found, [256, 300]);
+        assert!(scratch.get(&SPOOL, &Epoch(2)).unwrap().is_some());
+        scratch.clear(&SPOOL).unwrap();
+        assert!(scratch.get(&SPOOL, &Epoch(2)).unwrap().is_none());
+    }
+
+    #[test]
+    fn starts_empty_and_says_so_when_it_cannot_be_read() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let state = StateDir::open(&path).unwrap();
+        let scratch = state.scratch().unwrap();
+        scratch.put(&SPOOL, &Epoch(1), &Bytes(vec![1; 10])).unwrap();
+        scratch.sync().unwrap();
+        assert!(!scratch.was_rebuilt());
+        drop(scratch);
+        fs::write(
+            path.join("scratch.sled/conf"),
+            b"this was never its configuration",
+        )
+        .unwrap();
+        let scratch = state.scratch().unwrap();
+        assert!(scratch.was_rebuilt());
+        assert!(scratch.get(&SPOOL, &Epoch(1)).unwrap().is_none());
+    }
+}

@@ -149,3 +149,32 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 const KEYS: &str = "keys";
 const REPLAY: &str = "replay";
 const LOCK: &str = "lock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let state = StateDir::open(&path).unwrap();
+        let durable = state.durable().unwrap();
+        drop(state);
+        // What was opened from it holds it too.
+        let refused = StateDir::open(&path).err();
+        assert_eq!(refused, Some(StoreError::InUse { path: path.clone() }));
+        drop(durable);
+        assert!(StateDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn refuses_a_directory_that_others_may_enter() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        drop(StateDir::open(&path).unwrap());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        let refused = StateDir::open(&path).err();
+        assert_eq!(refused, Some(StoreError::TooOpen { path, mode: 0o750 }));
+    }
+}

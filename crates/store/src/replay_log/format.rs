@@ -239,3 +239,111 @@ const CHECK_LEN: usize = 8;
 const TAGS: u8 = 1;
 const OPENED: u8 = 2;
 const CLOSED: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORIGIN: LogOrigin = LogOrigin {
+        epoch: Epoch(7),
+        fingerprint: [3; 16],
+    };
+    const RUN: BootId = BootId([1; 16]);
+
+    fn tags(numbers: std::ops::Range<u64>) -> Vec<ShortTag> {
+        numbers.map(ShortTag).collect()
+    }
+
+    /// Opened, two batches of tags, closed, opened again, one more batch.
+    fn sample() -> Vec<u8> {
+        let mut bytes = header(&ORIGIN);
+        let mut chain = Chain::START.then(&bytes[..HEADER_LEN - CHECK_LEN]);
+        let (first, second, third) = (tags(1..4), tags(4..5), tags(5..8));
+        for record in [
+            Record::Opened(RUN),
+            Record::Tags(&first),
+            Record::Tags(&second),
+            Record::Closed { tags: 4 },
+            Record::Opened(RUN),
+            Record::Tags(&third),
+        ] {
+            bytes.extend(record.encode(&mut chain));
+        }
+        bytes
+    }
+
+    #[test]
+    fn reads_what_was_written() {
+        let bytes = sample();
+        let contents = read(&bytes);
+        assert_eq!(contents.origin, Some(ORIGIN));
+        assert_eq!(contents.state, State::Open(RUN));
+        assert_eq!(contents.tags, tags(1..8));
+        assert_eq!(contents.whole_len, bytes.len());
+        assert_eq!(contents.damage, None);
+    }
+
+    #[test]
+    fn every_prefix_is_whole_records_and_a_torn_end() {
+        let bytes = sample();
+        for len in HEADER_LEN..bytes.len() {
+            let contents = read(&bytes[..len]);
+            assert_eq!(contents.damage, None, "cut at {len}");
+            assert!(len - contents.whole_len < 8 + 8 * 3 + 8);
+            assert_eq!(contents.tags, tags(1..8)[..contents.tags.len()]);
+            assert_eq!(read(&bytes[..contents.whole_len]).tags, contents.tags);
+        }
+        for len in 0..HEADER_LEN {
+            assert!(read(&bytes[..len]).damage.is_some(), "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_damage_never_a_torn_end() {
+        let bytes = sample();
+        for bit in 0..8 * bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(read(&bytes).damage.is_some(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_out_of_place_is_damage() {
+        let none: [ShortTag; 0] = [];
+        for record in [Record::Tags(&none), Record::Closed { tags: 0 }] {
+            let mut bytes = header(&ORIGIN);
+            let mut chain = Chain::START.then(&bytes[..HEADER_LEN - CHECK_LEN]);
+            bytes.extend(record.encode(&mut chain));
+            assert_eq!(read(&bytes).damage, Some("a record is out of place"));
+        }
+    }
+
+    #[test]
+    fn a_closed_log_counts_its_tags() {
+        let mut bytes = header(&ORIGIN);
+        let mut chain = Chain::START.then(&bytes[..HEADER_LEN - CHECK_LEN]);
+        bytes.extend(Record::Opened(RUN).encode(&mut chain));
+        bytes.extend(Record::Closed { tags: 1 }.encode(&mut chain));
+        assert_eq!(read(&bytes).damage, Some("tags are missing"));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic_and_to_the_same_end() {
+        let sample = sample();
+        bolero::check!()
+            .with_type::<(Vec<u8>, u16)>()
+            .for_each(|(tail, cut)| {
+                for bytes in [
+                    tail.clone(),
+                    [&sample[..usize::from(*cut) % sample.len()], tail].concat(),
+                ] {
+                    let contents = read(&bytes);
+                    assert!(contents.whole_len <= bytes.len());
+                    let again = read(&bytes[..contents.whole_len]);
+                    assert_eq!(again.tags, contents.tags);
+                    assert_eq!(again.chain, contents.chain);
+                }
+            });
+    }
+}
