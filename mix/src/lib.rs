@@ -1,1 +1,12 @@
 #![doc = include_str!("../README.md")]
+
+mod loops;
+mod loss;
+mod mix;
+pub mod peel;
+pub mod pool;
+pub mod replay;
+
+pub use loops::LoopCounts;
+pub use loss::LossTest;
+pub use mix::{Mix, MixLimits};
