@@ -245,3 +245,93 @@ const FORWARD: u8 = 1;
 const DELIVER: u8 = 2;
 
 const PARTS_FIT: &str = "a header is as long as its parts";
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha20Rng;
+
+    use super::*;
+    use crate::keys::SecretKey;
+
+    /// Chi-square with 255 degrees of freedom is above this once in a million.
+    const CHI_SQUARE_BOUND: f64 = 377.0;
+
+    #[test]
+    fn the_last_hop_reads_nothing_but_uniform_bytes_behind_its_own() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        for hops in 1..=Geometry::MAX_HOPS {
+            let keys: Vec<_> = (0..hops).map(|_| SecretKey::generate(&mut rng)).collect();
+            let route: Vec<_> = keys.iter().map(hop).collect();
+            let mut counts = [[0_u32; 256]; EXTENDED_LEN - LAST_HOP_LEN];
+            for _ in 0..1500 {
+                let routing = at_last_hop(&mut rng, &keys, &route);
+                let behind = routing.0.iter().skip(LAST_HOP_LEN);
+                for (counts, &byte) in counts.iter_mut().zip(behind) {
+                    counts[usize::from(byte)] += 1;
+                }
+            }
+            // Step by step, as the route's length would show in steps.
+            for step in counts.chunks(HOP_LEN) {
+                let total: [u32; 256] =
+                    std::array::from_fn(|byte| step.iter().map(|counts| counts[byte]).sum());
+                assert!(chi_square(&total) < CHI_SQUARE_BOUND, "{hops} hops");
+            }
+            assert!(
+                counts
+                    .iter()
+                    .all(|counts| chi_square(counts) < 2.0 * CHI_SQUARE_BOUND)
+            );
+        }
+    }
+
+    #[test]
+    fn reads_version_before_flag_and_all_of_the_version() {
+        let read = |start: [u8; 4]| {
+            let mut bytes = Zeroizing::new([0; EXTENDED_LEN]);
+            bytes[..4].copy_from_slice(&start);
+            Routing(bytes).next()
+        };
+        assert!(matches!(read([1, 0, 1, 4]), Ok(Next::Hop { .. })));
+        assert!(matches!(read([2, 0, 1, 4]), Ok(Next::Deliver { .. })));
+        for flag in (0..=255).filter(|flag| ![1, 2].contains(flag)) {
+            assert_eq!(read([flag, 0, 1, 4]), Err(Refusal::Malformed));
+            assert_eq!(read([flag, 0, 1, 3]), Err(Refusal::UnsupportedVersion));
+        }
+        assert_eq!(read([1, 1, 1, 4]), Err(Refusal::UnsupportedVersion));
+    }
+
+    fn hop(key: &SecretKey) -> Hop {
+        Hop {
+            address: Address([1; 32]),
+            key: RouteKey::new(key.public()).unwrap(),
+            delay: Duration::ZERO,
+        }
+    }
+
+    /// What the last hop of `route` decrypts.
+    fn at_last_hop(rng: &mut ChaCha20Rng, keys: &[SecretKey], route: &[Hop]) -> Routing {
+        let mut header = build(rng, route, Address::DROP, [7; 16]).unwrap().bytes;
+        for key in keys {
+            let parts = Parts::of(&header);
+            let secrets = HopSecrets::derive(&key.times(parts.alpha).unwrap());
+            assert!(secrets.authenticates(parts.beta, parts.gamma));
+            let routing = Routing::decrypt(&secrets, parts.beta);
+            if let Next::Deliver { .. } = routing.next().unwrap() {
+                return routing;
+            }
+            let alpha = keys::times(&secrets.blinding, parts.alpha).unwrap();
+            header[..ELEMENT_LEN].copy_from_slice(alpha.as_slice());
+            header[ELEMENT_LEN..].copy_from_slice(routing.inner());
+        }
+        panic!("no hop delivers")
+    }
+
+    /// The distance of the counts of 256 kinds from equal counts.
+    fn chi_square(counts: &[u32; 256]) -> f64 {
+        let total: u32 = counts.iter().sum();
+        let expected = f64::from(total) / 256.0;
+        let distance = |&count: &u32| (f64::from(count) - expected).powi(2) / expected;
+        counts.iter().map(distance).sum()
+    }
+}
