@@ -1,1 +1,17 @@
 #![doc = include_str!("../README.md")]
+
+mod accounts;
+mod admit;
+mod arrive;
+mod bucket;
+mod calls;
+mod deliver;
+mod gateway;
+mod layer_clock;
+mod limits;
+mod mailbox;
+
+pub use admit::{Admission, Applicant, Decision, EveryoneUpToTheBound};
+pub use calls::Answer;
+pub use gateway::{Census, Gateway};
+pub use limits::Limits;

@@ -1,0 +1,222 @@
+//! The gateway's own clock into layer 1: a packet that passes through, else a loop of its own.
+//!
+//! What a gateway sends into the mixes by itself leaves on this clock alone, so that nobody who
+//! watches its links can tell the two apart. Loops are built ahead, between ticks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use directory::{Relay, Topology};
+use mix::{LoopCounts, LossTest};
+use rand::{CryptoRng, RngExt};
+use sphinx::{Address, Hop, Packet};
+use traffic::PoissonClock;
+use wire::{NodeId, Time};
+
+/// What a tick sends, and the mix of layer 1 that it goes to.
+pub(crate) enum Slot {
+    /// A packet that waited.
+    Through(NodeId, Packet),
+    /// A loop of the gateway's own.
+    Own(NodeId, Packet),
+    /// Nothing: the gateway has no place in the topology.
+    Idle,
+}
+
+/// The clock, what waits for it, and the loops under way.
+pub(crate) struct LayerClock {
+    own: NodeId,
+    running: Option<(PoissonClock, Arc<Topology>)>,
+    waiting: VecDeque<(NodeId, Packet)>,
+    ready: VecDeque<OwnLoop>,
+    /// By identifier, so that each comes back once.
+    away: BTreeMap<[u8; 16], Time>,
+    counts: LoopCounts,
+    loss: LossTest,
+}
+
+/// A loop that was built and not yet sent.
+struct OwnLoop {
+    first: NodeId,
+    packet: Packet,
+    identifier: [u8; 16],
+    flight: Duration,
+}
+
+impl LayerClock {
+    pub(crate) fn new(own: NodeId) -> Self {
+        Self {
+            own,
+            running: None,
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            away: BTreeMap::new(),
+            counts: LoopCounts::default(),
+            loss: LossTest::default(),
+        }
+    }
+
+    /// Goes by this topology from now on: its rate, and loops over its mixes.
+    pub(crate) fn set_topology(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        topology: Arc<Topology>,
+    ) {
+        let rate = topology.parameters().rates.gateway_loop;
+        self.ready.clear();
+        match &mut self.running {
+            Some((clock, current)) => {
+                clock.set_rate(now, rate);
+                *current = topology;
+            }
+            None => self.running = Some((PoissonClock::new(now, rng, rate), topology)),
+        }
+        self.prepare(now, rng);
+    }
+
+    /// Sends nothing until there is another topology.
+    pub(crate) fn stop(&mut self) {
+        self.running = None;
+        self.ready.clear();
+    }
+
+    /// Holds a packet for the clock, unless `bound` packets are held already.
+    pub(crate) fn hold(&mut self, bound: usize, mix: NodeId, packet: Packet) -> bool {
+        let room = self.waiting.len() < bound;
+        if room {
+            self.waiting.push_back((mix, packet));
+        }
+        room
+    }
+
+    /// What leaves now; `None` if no tick is due.
+    pub(crate) fn fire(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Option<Slot> {
+        let (clock, _) = self.running.as_mut()?;
+        if !clock.fire(now) {
+            return None;
+        }
+        Some(match self.waiting.pop_front() {
+            Some((mix, packet)) => Slot::Through(mix, packet),
+            None => self.own_loop(now, rng),
+        })
+    }
+
+    /// Builds a loop ahead if one is missing, and gives up those that are overdue.
+    pub(crate) fn prepare(&mut self, now: Time, rng: &mut dyn CryptoRng) {
+        if self.ready.len() < READY {
+            let built = self.build(rng);
+            self.ready.extend(built);
+        }
+        self.give_up(now);
+    }
+
+    /// Whether a loop with this identifier was on its way; it is not any more.
+    pub(crate) fn returned(&mut self, identifier: &[u8; 16]) -> bool {
+        let ours = self.away.remove(identifier).is_some();
+        if ours {
+            self.counts.returned += 1;
+            self.loss.returned();
+        }
+        ours
+    }
+
+    /// The next tick.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.running.as_ref().map(|(clock, _)| clock.poll_timeout())
+    }
+
+    /// The topology that it goes by.
+    pub(crate) fn topology(&self) -> Option<&Arc<Topology>> {
+        self.running.as_ref().map(|(_, topology)| topology)
+    }
+
+    pub(crate) fn counts(&self) -> LoopCounts {
+        self.counts
+    }
+
+    pub(crate) fn loss(&self) -> &LossTest {
+        &self.loss
+    }
+
+    /// How many packets wait for the clock.
+    pub(crate) fn held(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// Lets go of what waits; how many packets that were.
+    pub(crate) fn empty(&mut self) -> u64 {
+        self.waiting.drain(..).count() as u64
+    }
+
+    fn own_loop(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Slot {
+        let ready = self.ready.pop_front();
+        let Some(own) = ready.or_else(|| self.build(rng)) else {
+            return Slot::Idle;
+        };
+        if self.away.len() < MAX_AWAY {
+            let due = now.after(own.flight).after(PATIENCE);
+            self.away.insert(own.identifier, due);
+        }
+        self.counts.sent += 1;
+        Slot::Own(own.first, own.packet)
+    }
+
+    fn give_up(&mut self, now: Time) {
+        let before = self.away.len();
+        self.away.retain(|_, due| *due >= now);
+        for _ in self.away.len()..before {
+            self.counts.lost += 1;
+            self.loss.lost();
+        }
+    }
+
+    fn build(&self, rng: &mut dyn CryptoRng) -> Option<OwnLoop> {
+        let topology = self.topology()?;
+        let route = route(rng, topology, &self.own)?;
+        let first = NodeId(route.first()?.address.0);
+        let flight = route.iter().map(|hop| hop.delay).sum();
+        let mut identifier = [0; 16];
+        rng.fill_bytes(&mut identifier);
+        let geometry = topology.geometry();
+        let packet = Packet::wrap(rng, geometry, &route, Address::LOOP, identifier, &[]).ok()?;
+        Some(OwnLoop {
+            first,
+            packet,
+            identifier,
+            flight,
+        })
+    }
+}
+
+/// Through one mix of each layer and back here: 4 hops, as every packet.
+fn route(rng: &mut dyn CryptoRng, topology: &Topology, own: &NodeId) -> Option<Vec<Hop>> {
+    let home = topology.gateways().iter().find(|relay| relay.id == *own)?;
+    let law = topology.parameters().rates.delay;
+    let mut route = Vec::with_capacity(4);
+    for layer in 1..=3 {
+        let mixes = topology.layer(layer);
+        let mix = mixes.get(rng.random_range(0..mixes.len().max(1)))?;
+        route.push(hop(mix, law.sample(rng)));
+    }
+    route.push(hop(home, Duration::ZERO));
+    Some(route)
+}
+
+fn hop(relay: &Relay, delay: Duration) -> Hop {
+    Hop {
+        address: relay.id.into(),
+        key: relay.key.clone(),
+        delay,
+    }
+}
+
+/// Loops built ahead.
+const READY: usize = 2;
+
+/// Loops waited for at once; above it they are sent and not missed.
+const MAX_AWAY: usize = 65_536;
+
+/// What links and queues may add to a loop's own delays before it counts as lost.
+const PATIENCE: Duration = Duration::from_secs(10);
