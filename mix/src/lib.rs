@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod keys;
 mod loops;
 mod loss;
 mod mix;
