@@ -149,10 +149,10 @@ impl Edge {
         })
     }
 
-    /// Goes on by a document of a later epoch: new handle, new keys, new routes. What is under
-    /// way has the overlap to arrive. Afterwards the gateway is told [`Self::register`] anew.
-    ///
-    /// Nothing happens for a document of the epoch in use.
+    /// Goes on by a newer document. For a later epoch: new handle, new keys, new routes; what
+    /// is under way has the overlap to arrive. For the epoch in use, when its own document
+    /// comes after another was used in its grace: new routes alone. Afterwards the gateway is
+    /// told [`Self::register`] anew.
     ///
     /// # Errors
     /// [`EdgeError`] if the document has no place for this participant; it keeps the last one.
@@ -162,20 +162,20 @@ impl Edge {
         rng: &mut dyn CryptoRng,
         topology: Arc<Topology>,
     ) -> Result<(), EdgeError> {
-        if topology.epoch() == self.topology.epoch() {
-            return Ok(());
-        }
         if topology.epoch() < self.topology.epoch() {
             return Err(EdgeError::Rollback);
         }
         let rate = fitting_rate(&self.config, &topology)?;
         self.slots.set_rate(now, rate);
-        let over = now.after(self.topology.parameters().overlap);
-        self.asking.retire(over);
-        let home = Home::new(rng, topology.epoch(), self.config.gateway);
-        let former_home = std::mem::replace(&mut self.home, home);
-        let former_topology = std::mem::replace(&mut self.topology, topology);
-        self.former = Some((former_home, former_topology, over));
+        let later = topology.epoch() > self.topology.epoch();
+        let former = std::mem::replace(&mut self.topology, topology);
+        if later {
+            let over = now.after(former.parameters().overlap);
+            self.asking.retire(over);
+            let home = Home::new(rng, self.topology.epoch(), self.config.gateway);
+            let home = std::mem::replace(&mut self.home, home);
+            self.former = Some((home, former, over));
+        }
         let (stale, misled) = self
             .slots
             .renew(|mix| route::first_hop_index(&self.topology, mix).is_some());

@@ -4,6 +4,7 @@
 mod ask;
 mod assembly;
 mod cover;
+pub mod driver;
 
 mod edge;
 mod error;

@@ -7,9 +7,9 @@ use rand::CryptoRng;
 use sphinx::Packet;
 use wire::{Call, Register, Time};
 
-use crate::EdgeError;
+use crate::{Edge, EdgeError};
 
-/// A client's or provider's core: it owns an [`Edge`](crate::Edge), passes the driver's calls on
+/// A client's or provider's core: it owns an [`Edge`], passes the driver's calls on
 /// to it, and adds what it is for. Simulations drive the same core without the driver.
 pub trait Participant: Send + 'static {
     /// What its owner asks of it.
@@ -54,6 +54,9 @@ pub trait Participant: Send + 'static {
 
     /// The link is gone: the clock runs on, what waits stays.
     fn link_down(&mut self);
+
+    /// Its edge, for what it counted.
+    fn edge(&self) -> &Edge;
 
     /// How it registers at its entry gateway: first of all on every link and in every epoch.
     fn register(&self) -> Register;
