@@ -1,0 +1,158 @@
+//! The command line: what a person may ask of this binary.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Ask a model a question, and nobody learns who asked.
+#[derive(Debug, Parser)]
+#[command(
+    name = "subrosa",
+    version,
+    about,
+    after_help = "Start with: subrosa demo          (the whole network on this machine, under a minute)\n\
+                  Then:       subrosa testnet up DIR, subrosa ask --help\n\n\
+                  No audit, no public network yet: do not rely on it."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole network on loopback and ask it real questions.
+    #[command(after_help = "4 authorities, 9 mixes, 4 gateways, 2 providers, 1 asking and 4 idle \
+                            clients, over QUIC on loopback.\nExit status 1 if an answer is missing \
+                            or not exact.")]
+    Demo(DemoArgs),
+    /// A network on this machine, a process a node.
+    #[command(subcommand)]
+    Testnet(TestnetCommand),
+    /// List the models that the network's providers serve.
+    Models(ModelsArgs),
+    /// Ask a model a question.
+    #[command(after_help = "Examples:\n  \
+        subrosa ask --network net/network.toml --model tumour --input in.csv\n  \
+        subrosa ask --network net/network.toml --json -      one JSON question a line in,\n  \
+        \x20                                                    one JSON answer a line out:\n  \
+        \x20   {\"model\": \"tumour\", \"input\": [17.99, 10.38, ...], \"id\": 1}")]
+    Ask(AskArgs),
+    /// Run an authority.
+    #[command(subcommand)]
+    Authority(RoleCommand),
+    /// Run a mix.
+    #[command(subcommand)]
+    Mix(RoleCommand),
+    /// Run a gateway.
+    #[command(subcommand)]
+    Gateway(RoleCommand),
+    /// Run a provider.
+    #[command(subcommand)]
+    Provider(RoleCommand),
+}
+
+/// `subrosa demo`
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Print one JSON object instead of screens.
+    #[arg(long)]
+    pub json: bool,
+    /// How many held-out samples to ask about, both models together.
+    #[arg(long, default_value_t = 24, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub questions: u32,
+}
+
+/// `subrosa testnet ...`
+#[derive(Debug, Subcommand)]
+pub enum TestnetCommand {
+    /// Write configs and keys into DIR, start every node, wait until questions can be asked.
+    Up {
+        /// A new or empty directory, or one that `testnet up` made before.
+        dir: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every node's state and counters as a table.
+    Status {
+        /// The testnet's directory.
+        dir: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop every node that `up` started.
+    Down {
+        /// The testnet's directory.
+        dir: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start one node again, after a crash or a kill.
+    Start {
+        /// The testnet's directory.
+        dir: PathBuf,
+        /// The node's name, for example mix-3.
+        node: String,
+    },
+}
+
+/// `subrosa models`
+#[derive(Debug, clap::Args)]
+pub struct ModelsArgs {
+    /// The network's file.
+    #[arg(long, value_name = "FILE")]
+    pub network: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `subrosa ask`
+#[derive(Debug, clap::Args)]
+pub struct AskArgs {
+    /// The network's file.
+    #[arg(long, value_name = "FILE")]
+    pub network: PathBuf,
+    /// The model's name (subrosa models lists them).
+    #[arg(long, value_name = "NAME", required_unless_present = "lines")]
+    pub model: Option<String>,
+    /// The numbers: .json, .csv, .npy, or - for standard input.
+    #[arg(long, value_name = "FILE", required_unless_present = "lines")]
+    pub input: Option<PathBuf>,
+    /// Seconds until an answer counts as missing.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub deadline: Duration,
+    /// Print JSON, one object an answer.
+    #[arg(long)]
+    pub json: bool,
+    /// Keep one client; read a JSON question a line, write a JSON answer a line (with --json).
+    #[arg(value_name = "-", value_parser = ["-"], requires = "json", conflicts_with_all = ["model", "input"])]
+    pub lines: Option<String>,
+    /// Rate class: 0 is about 13 GB a day of cover traffic, 1 and 2 are 5 and 20 times that.
+    #[arg(long, default_value_t = 1, value_name = "CLASS")]
+    pub class: u8,
+}
+
+/// `subrosa ROLE ...`
+#[derive(Debug, Subcommand)]
+pub enum RoleCommand {
+    /// Run the node whose node.toml is in DIR, until SIGTERM or Ctrl-C.
+    Run {
+        /// The node's directory.
+        dir: PathBuf,
+    },
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if !(0.1..=3600.0).contains(&seconds) {
+        return Err("must be 0.1 to 3600".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}

@@ -1,0 +1,3 @@
+//! The whole house in one process: invariants, end to end, hostile input.
+
+mod invariants;
