@@ -6,6 +6,7 @@
     reason = "the public API stands before its bodies"
 )]
 
+mod account;
 mod bucket;
 mod config;
 mod counts;

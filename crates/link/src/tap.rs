@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::Time;
+use wire::{Ledger, Time};
 
 use crate::Peer;
 
@@ -56,6 +56,13 @@ pub enum Sight {
         delay: Duration,
         /// How many packets are held with it.
         pool: usize,
+    },
+    /// The node's account of packets, as of now.
+    Account {
+        /// What came, went and was refused.
+        ledger: Box<Ledger>,
+        /// What it holds.
+        held: u64,
     },
     /// This node's own keys opened something.
     Plaintext {
