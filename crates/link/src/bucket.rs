@@ -107,13 +107,13 @@ mod tests {
 
     #[test]
     fn refilling_often_gives_no_more() {
-        let mut bucket = Bucket::new(at(0), FrameRate::new(7, 1));
+        let mut bucket = Bucket::new(at(0), FrameRate::new(7, 2));
         let mut total = taken(&mut bucket);
         for step in 1..=10_000 {
             bucket.refill(Time::from_nanos(step * 100_000));
             total += taken(&mut bucket);
         }
-        assert_eq!(total, 1 + 7);
+        assert_eq!(total, 2 + 7);
     }
 
     #[test]
