@@ -122,9 +122,9 @@ async fn read(
 ) -> Code {
     let mut splitter = Splitter::new(shared.frame_len);
     let mut chunks = vec![Bytes::new(); CHUNKS];
-    let mut stands_since = Instant::now();
+    let mut begun = Instant::now();
     loop {
-        let limit = stands_since + shared.limits.idle;
+        let limit = begun + shared.limits.idle;
         let more = async {
             if splitter.is_inside() {
                 timeout_at(limit, receive.read_chunks(&mut chunks)).await
@@ -139,12 +139,15 @@ async fn read(
             Err(_) => return ended(shared, &splitter, true),
         };
         let mut batch = Batch::default();
+        if !splitter.is_inside() {
+            begun = Instant::now();
+        }
         locked(bucket).refill(shared.services.clock.now());
         for chunk in chunks.iter_mut().take(filled) {
             let chunk = std::mem::take(chunk);
             let mut input = chunk.as_ref();
             while let Some(split) = splitter.next(&mut input, || locked(bucket).take()) {
-                stands_since = Instant::now();
+                begun = Instant::now();
                 batch.add(split);
                 if batch.frames.len() == BATCH {
                     batch.hand_over(shared, peer).await;

@@ -63,9 +63,9 @@ impl Shared {
                 server
                     .transport_config(windows.listening(&config.limits))
                     .validation_token_config(no_tokens())
-                    .max_incoming(config.limits.half_open)
+                    .max_incoming(INCOMING)
                     .incoming_buffer_size(INCOMING_BUFFER)
-                    .incoming_buffer_size_total(INCOMING_BUFFER * config.limits.half_open as u64)
+                    .incoming_buffer_size_total(INCOMING_BUFFERS)
                     .migration(false);
                 Some((address, server))
             }
@@ -236,5 +236,9 @@ fn no_tokens() -> ValidationTokenConfig {
     tokens
 }
 
-/// What may come after the first packet of a connection that is not yet looked at.
+/// First packets that wait to be looked at; QUIC refuses more by itself.
+const INCOMING: usize = 1024;
+
+/// What may come after one of them, and after all, before they are looked at.
 const INCOMING_BUFFER: u64 = 8 << 10;
+const INCOMING_BUFFERS: u64 = 1 << 20;
