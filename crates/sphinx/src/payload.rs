@@ -104,3 +104,57 @@ const MARK: u8 = 1;
 
 const LONG_ENOUGH: &str = "every geometry's payload is longer than the cipher's 32 bytes";
 const _: () = assert!(PAYLOAD_OVERHEAD == ZEROS_LEN + 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_what_was_framed() {
+        let geometry = Geometry::new(1024).unwrap();
+        let most = vec![7; geometry.capacity()];
+        for plaintext in [&b""[..], b"\0", b"\x01\0\0", b"a question", &most] {
+            let packet = frame(geometry, &[9; Geometry::HEADER_LEN], plaintext).unwrap();
+            assert_eq!(packet.len(), geometry.packet_len());
+            let payload = Payload(packet[Geometry::HEADER_LEN..].into());
+            assert_eq!(payload.plaintext(), Ok(plaintext.to_vec()));
+        }
+    }
+
+    #[test]
+    fn reads_one_layout_only() {
+        let mut bytes = [0; 1024];
+        let read = |bytes: &[u8]| Payload(bytes.into()).plaintext();
+        assert_eq!(read(&bytes), Err(Refusal::PayloadIntegrity), "no mark");
+        bytes[20] = MARK;
+        assert_eq!(read(&bytes), Ok(vec![0; 4]));
+        for front in 0..ZEROS_LEN {
+            bytes[front] = 0x80;
+            assert_eq!(read(&bytes), Err(Refusal::PayloadIntegrity), "at {front}");
+            bytes[front] = 0;
+        }
+        bytes[21] = 2;
+        assert_eq!(
+            read(&bytes),
+            Err(Refusal::PayloadIntegrity),
+            "behind the mark"
+        );
+    }
+
+    #[test]
+    fn a_layer_is_taken_off_by_its_own_key_alone() {
+        let (layer, other) = (
+            Layer::new(&PayloadSeed([1; 16])),
+            Layer::new(&PayloadSeed([2; 16])),
+        );
+        let plain = [3; 1024];
+        let mut payload = plain;
+        layer.add(&mut payload);
+        let sealed = payload;
+        other.remove(&mut payload);
+        assert_ne!(payload, plain);
+        payload = sealed;
+        layer.remove(&mut payload);
+        assert_eq!(payload, plain);
+    }
+}
