@@ -1,8 +1,34 @@
 //! Runs a model's module on one input, in an instance made for it alone.
+//!
+//! The only code that knows wasmtime. A module is checked by [`check`] before the compiler sees it,
+//! compiled on a thread of its own within a time, and then instantiated afresh for each input:
+//! nothing that one asker's input left behind is there for the next. Fuel bounds each run, and is
+//! exact; the memory has one size; there are no imports, so a model can reach nothing.
+//!
+//! What a hostile module can still cost: memory and one core while it compiles. The size caps keep
+//! that small; a compilation past its time is left to end on its thread, its result is thrown
+//! away, and no other module is compiled meanwhile. A bug in the compiler itself is not contained:
+//! that needs a process of its own.
 
+mod check;
+mod compile;
+#[cfg(test)]
+mod differential;
+mod limiter;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use thiserror::Error;
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, ModuleExport,
+    PoolConcurrencyLimitError, PoolingAllocationConfig, Store, Trap,
+};
+
+use check::Abi;
+pub use check::ModuleRejected;
+use limiter::{Limiter, MemoryRefused};
 
 /// What modules may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +37,7 @@ pub struct SandboxLimits {
     pub module_bytes: usize,
     /// Largest memory of an instance, in bytes.
     pub memory_bytes: usize,
-    /// Deepest native stack of an instance, in bytes.
+    /// Deepest stack of an instance, in bytes.
     pub stack_bytes: usize,
     /// Most instances at one time.
     pub instances: u32,
@@ -19,16 +45,124 @@ pub struct SandboxLimits {
     pub compile_time: Duration,
 }
 
-/// The engine that all models of a provider share.
-#[derive(Debug, Clone)]
-pub struct Sandbox {
-    limits: SandboxLimits,
+impl Default for SandboxLimits {
+    fn default() -> Self {
+        Self {
+            module_bytes: 72 << 20,
+            memory_bytes: 64 << 20,
+            stack_bytes: 256 << 10,
+            instances: 64,
+            compile_time: Duration::from_secs(20),
+        }
+    }
 }
 
-/// A module that was checked and compiled.
-#[derive(Debug, Clone)]
+/// The engine that all models of a provider share. Clones share it too.
+#[derive(Clone)]
+pub struct Sandbox {
+    engine: Engine,
+    limits: SandboxLimits,
+    compiling: Arc<AtomicBool>,
+}
+
+/// This machine cannot run a sandbox: no address space for the pool, or no compiler for its
+/// processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("this machine cannot run a sandbox: no address space for its pool, or unknown processor")]
+pub struct SandboxUnavailable;
+
+impl Sandbox {
+    /// An engine with these limits.
+    ///
+    /// # Errors
+    /// [`SandboxUnavailable`] if this machine cannot run one.
+    pub fn new(limits: SandboxLimits) -> Result<Self, SandboxUnavailable> {
+        let engine = Engine::new(&config(&limits)).map_err(|_| SandboxUnavailable)?;
+        Ok(Self {
+            engine,
+            limits,
+            compiling: Arc::default(),
+        })
+    }
+
+    /// Checks and compiles `module`, each run of which may use `fuel`.
+    ///
+    /// Blocks while it compiles, at most for [`SandboxLimits::compile_time`].
+    ///
+    /// # Errors
+    /// [`ModuleRejected`] if the module is not one that this project's compiler could have made.
+    pub fn load(&self, module: &[u8], fuel: u64) -> Result<LoadedModel, ModuleRejected> {
+        let abi = check::check(module, &self.limits)?;
+        let module = compile::within(
+            self.limits.compile_time,
+            &self.compiling,
+            &self.engine,
+            module,
+        )?;
+        let export = |name| module.get_export_index(name);
+        let exports = match (export("memory"), export("infer")) {
+            (Some(memory), Some(infer)) => Exports { memory, infer },
+            _ => return Err(ModuleRejected::Exports),
+        };
+        let pre = wasmtime::Linker::new(&self.engine)
+            .instantiate_pre(&module)
+            .map_err(|_| ModuleRejected::Imports)?;
+        Ok(LoadedModel {
+            pre,
+            exports,
+            abi,
+            fuel,
+            memory_bytes: self.limits.memory_bytes,
+        })
+    }
+}
+
+fn config(limits: &SandboxLimits) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(limits.instances)
+        .total_memories(limits.instances)
+        .max_memories_per_module(1)
+        .max_memory_size(limits.memory_bytes)
+        .total_tables(0)
+        .max_tables_per_module(0)
+        // Slots keep the pages of a model's weights, and only what a run wrote is wiped: a fresh
+        // instance costs a quarter more than a warm one instead of twice as much.
+        .linear_memory_keep_resident(limits.memory_bytes)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_init_cow(true)
+        .consume_fuel(true)
+        .max_wasm_stack(limits.stack_bytes)
+        .wasm_backtrace_max_frames(None)
+        // A hostile module must not get every core to compile on.
+        .parallel_compilation(false)
+        .wasm_simd(true)
+        .wasm_bulk_memory(true)
+        .wasm_relaxed_simd(false)
+        .wasm_multi_value(false)
+        .wasm_multi_memory(false)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        .wasm_extended_const(false);
+    config
+}
+
+/// A module that was checked and compiled. Clones share it.
+#[derive(Clone)]
 pub struct LoadedModel {
+    pre: InstancePre<Limiter>,
+    exports: Exports,
+    abi: Abi,
     fuel: u64,
+    memory_bytes: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Exports {
+    memory: ModuleExport,
+    infer: ModuleExport,
 }
 
 /// One inference.
@@ -40,26 +174,17 @@ pub struct Run {
     pub fuel: u64,
 }
 
-/// Why a module is not run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ModuleRejected {
-    /// Longer than the limit.
-    #[error("the module is too long")]
-    TooLong,
-}
-
 /// Why a run has no output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SandboxFault {
-    /// The input does not fit the model.
+    /// The input has the wrong length, or the module says that an element is out of range.
     #[error("the input does not fit the model")]
     BadInput,
     /// Out of fuel.
     #[error("the model ran out of fuel")]
     ModelTimeout,
-    /// Out of memory, or no instance is free.
+    /// The module asked for more memory than it declared.
     #[error("the model ran out of memory")]
     ModelMemory,
     /// Out of stack.
@@ -68,46 +193,13 @@ pub enum SandboxFault {
     /// The module broke the calling convention.
     #[error("the module broke the calling convention")]
     GuestAbi,
-    /// The module stopped itself: a trap.
+    /// The module stopped itself: it reached outside its memory, or divided by zero.
     #[error("the module trapped")]
     Trap,
+    /// As many instances run as may.
+    #[error("no instance is free")]
+    Busy,
 }
-
-impl Default for SandboxLimits {
-    fn default() -> Self {
-        Self {
-            module_bytes: 16 << 20,
-            memory_bytes: 32 << 20,
-            stack_bytes: 256 << 10,
-            instances: 64,
-            compile_time: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Sandbox {
-    /// An engine with these limits.
-    ///
-    /// # Errors
-    /// [`SandboxUnavailable`] if this machine cannot run one.
-    pub fn new(limits: SandboxLimits) -> Result<Self, SandboxUnavailable> {
-        Ok(Self { limits })
-    }
-
-    /// Checks and compiles `module`, whose runs may use `fuel`.
-    ///
-    /// # Errors
-    /// [`ModuleRejected`] if the module is not one that this project's compiler could have made.
-    pub fn load(&self, module: &[u8], fuel: u64) -> Result<LoadedModel, ModuleRejected> {
-        let _ = (module, self.limits);
-        Ok(LoadedModel { fuel })
-    }
-}
-
-/// This machine cannot run a sandbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("this machine cannot run a sandbox")]
-pub struct SandboxUnavailable;
 
 impl LoadedModel {
     /// Runs the model on `input`, in an instance that nothing ran in before.
@@ -115,7 +207,69 @@ impl LoadedModel {
     /// # Errors
     /// [`SandboxFault`] if there is no output.
     pub fn run(&self, input: &[i32]) -> Result<Run, SandboxFault> {
-        let _ = (input, self.fuel);
-        Err(SandboxFault::Trap)
+        if input.len() != self.abi.input.elements {
+            return Err(SandboxFault::BadInput);
+        }
+        let mut store = Store::new(self.pre.module().engine(), Limiter::new(self.memory_bytes));
+        store.limiter(|limiter| limiter);
+        // wasmtime stops a run whose fuel is at zero, so that one more is put in than may be used.
+        let budget = self.fuel.saturating_add(1);
+        let set = store.set_fuel(budget);
+        set.expect("the engine counts fuel");
+        let instance = self.pre.instantiate(&mut store).map_err(|e| fault(&e))?;
+        let memory = instance.get_module_export(&mut store, &self.exports.memory);
+        let infer = instance.get_module_export(&mut store, &self.exports.infer);
+        let memory = memory.and_then(wasmtime::Extern::into_memory);
+        let infer = infer.and_then(wasmtime::Extern::into_func);
+        let (memory, infer) = memory.zip(infer).ok_or(SandboxFault::GuestAbi)?;
+
+        let bytes: Vec<u8> = input.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let written = memory.write(&mut store, self.abi.input.address, &bytes);
+        written.map_err(|_| SandboxFault::GuestAbi)?;
+        let infer = infer.typed::<(), i32>(&store);
+        let status = infer.map_err(|_| SandboxFault::GuestAbi)?;
+        let status = status.call(&mut store, ()).map_err(|e| fault(&e))?;
+        let left = store.get_fuel().unwrap_or(0);
+        match status {
+            _ if left == 0 => return Err(SandboxFault::ModelTimeout),
+            0 => {}
+            1 => return Err(SandboxFault::BadInput),
+            _ => return Err(SandboxFault::GuestAbi),
+        }
+        let mut bytes = vec![0; 4 * self.abi.output.elements];
+        let read = memory.read(&store, self.abi.output.address, &mut bytes);
+        read.map_err(|_| SandboxFault::GuestAbi)?;
+        let (words, _) = bytes.as_chunks();
+        Ok(Run {
+            output: words.iter().map(|word| i32::from_le_bytes(*word)).collect(),
+            fuel: budget - left,
+        })
+    }
+
+    /// How many integers the model takes.
+    #[must_use]
+    pub const fn input_elements(&self) -> usize {
+        self.abi.input.elements
+    }
+
+    /// How many integers the model gives.
+    #[must_use]
+    pub const fn output_elements(&self) -> usize {
+        self.abi.output.elements
+    }
+}
+
+fn fault(error: &wasmtime::Error) -> SandboxFault {
+    if error.is::<MemoryRefused>() {
+        return SandboxFault::ModelMemory;
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return SandboxFault::Busy;
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => SandboxFault::ModelTimeout,
+        Some(Trap::StackOverflow) => SandboxFault::StackOverflow,
+        Some(_) => SandboxFault::Trap,
+        None => SandboxFault::ModelMemory,
     }
 }

@@ -1,0 +1,231 @@
+//! Where everything is in a module's memory: parameters first, then values on pages of their own.
+
+use graph::{Accumulator, Graph, Operator, ValueId, Weights};
+
+use super::CompileError;
+
+/// Rows of weights that a kernel reads side by side.
+pub(super) const ROWS: usize = 8;
+
+/// Columns of weights that a kernel reads in one turn: two vectors of eight.
+pub(super) const COLUMNS: usize = 16;
+
+/// Most memory of a module, in bytes.
+const MAX_MEMORY: u32 = 64 << 20;
+
+const PAGE: u32 = 1 << 16;
+const LINE: u32 = 64;
+
+/// How an element is kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Storage {
+    Short,
+    Word,
+    Long,
+}
+
+impl Storage {
+    /// Bytes an element.
+    pub(super) const fn bytes(self) -> u32 {
+        match self {
+            Self::Short => 2,
+            Self::Word => 4,
+            Self::Long => 8,
+        }
+    }
+}
+
+/// A value in memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) address: u32,
+    pub(super) storage: Storage,
+    pub(super) elements: u32,
+}
+
+/// The addresses of a module.
+pub(super) struct Layout {
+    /// Parameters of each node: weights or multipliers, then biases.
+    parameters: Vec<[Segment; 2]>,
+    values: Vec<Place>,
+    input: u32,
+    output: u32,
+    end: u32,
+}
+
+struct Segment {
+    address: u32,
+    bytes: Vec<u8>,
+}
+
+impl Layout {
+    pub(super) fn new(graph: &Graph) -> Result<Self, CompileError> {
+        let mut free = Free(LINE);
+        let mut parameters = Vec::new();
+        for node in graph.nodes() {
+            let columns = graph.elements(node.inputs[0]);
+            let [first, second] = pack(&node.operator, columns);
+            parameters.push([free.segment(first)?, free.segment(second)?]);
+        }
+        free.turn_page();
+        let mut values = Vec::new();
+        for value in (0..=graph.output().0).map(ValueId) {
+            values.push(place(graph, value, &mut free)?);
+        }
+        let input = free.take(4, graph.elements(ValueId(0)))?;
+        let output = free.take(4, graph.elements(graph.output()))?;
+        Ok(Self {
+            parameters,
+            values,
+            input,
+            output,
+            end: free.0,
+        })
+    }
+
+    /// The value's place.
+    pub(super) fn value(&self, value: ValueId) -> Place {
+        self.values[value.0 as usize]
+    }
+
+    /// Addresses of a node's weights or multipliers, and of its biases.
+    pub(super) fn parameters(&self, node: usize) -> [u32; 2] {
+        let [first, second] = &self.parameters[node];
+        [first.address, second.address]
+    }
+
+    /// Where the caller writes the input, as `i32`.
+    pub(super) const fn input(&self) -> u32 {
+        self.input
+    }
+
+    /// Where the caller reads the output, as `i32`.
+    pub(super) const fn output(&self) -> u32 {
+        self.output
+    }
+
+    pub(super) const fn pages(&self) -> u32 {
+        self.end.div_ceil(PAGE)
+    }
+
+    /// The exported constants, by name.
+    pub(super) fn constants(&self) -> [(&'static str, u32); 4] {
+        let output = self.values.len() - 1;
+        [
+            ("input_ptr", self.input),
+            ("input_len", self.values[0].elements),
+            ("output_ptr", self.output),
+            ("output_len", self.values[output].elements),
+        ]
+    }
+
+    /// The data segments: address and bytes.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        let segments = self.parameters.iter().flatten();
+        segments
+            .filter(|segment| !segment.bytes.is_empty())
+            .map(|segment| (segment.address, segment.bytes.as_slice()))
+    }
+}
+
+/// The first address that is not taken.
+struct Free(u32);
+
+impl Free {
+    fn take(&mut self, bytes_each: u32, count: usize) -> Result<u32, CompileError> {
+        let address = self.0;
+        let end = u32::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(bytes_each))
+            .and_then(|bytes| bytes.checked_add(address))
+            .filter(|&end| end <= MAX_MEMORY - PAGE)
+            .ok_or(CompileError::TooLarge { max: MAX_MEMORY })?;
+        self.0 = end.next_multiple_of(LINE);
+        Ok(address)
+    }
+
+    fn segment(&mut self, bytes: Vec<u8>) -> Result<Segment, CompileError> {
+        let address = self.take(1, bytes.len())?;
+        Ok(Segment { address, bytes })
+    }
+
+    fn turn_page(&mut self) {
+        self.0 = self.0.next_multiple_of(PAGE);
+    }
+}
+
+fn place(graph: &Graph, value: ValueId, free: &mut Free) -> Result<Place, CompileError> {
+    let range = graph.range(value).expect("the value is one of the graph's");
+    let storage = match range {
+        range if range.fits_i16() => Storage::Short,
+        range if range.fits_i32() => Storage::Word,
+        _ => Storage::Long,
+    };
+    let elements = graph.elements(value);
+    // Kernels read whole turns of columns and write whole groups of rows.
+    let room = elements.next_multiple_of(COLUMNS);
+    Ok(Place {
+        address: free.take(storage.bytes(), room)?,
+        storage,
+        elements: u32::try_from(elements).expect("a graph has at most MAX_ELEMENTS"),
+    })
+}
+
+/// A node's parameters as its kernel reads them.
+fn pack(operator: &Operator, columns: usize) -> [Vec<u8>; 2] {
+    match operator {
+        Operator::Dense {
+            weights,
+            bias,
+            accumulator,
+        } => {
+            let rows = bias.len();
+            let packed = match accumulator {
+                Accumulator::Narrow => interleave(weights, rows, columns),
+                Accumulator::Wide => (0..rows * columns)
+                    .flat_map(|place| bytes(weights, place))
+                    .collect(),
+            };
+            let mut biases: Vec<u8> = bias.iter().flat_map(|b| b.to_le_bytes()).collect();
+            biases.resize(rows.next_multiple_of(ROWS) * 4, 0);
+            [packed, biases]
+        }
+        Operator::Requantise { multipliers, .. } => {
+            let bytes = multipliers.iter().flat_map(|m| m.to_le_bytes());
+            [bytes.collect(), Vec::new()]
+        }
+        _ => [Vec::new(), Vec::new()],
+    }
+}
+
+/// Eight rows side by side, eight columns of each at a time; zeros where the matrix has none.
+fn interleave(weights: &Weights, rows: usize, columns: usize) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for group in (0..rows).step_by(ROWS) {
+        for turn in (0..columns.next_multiple_of(COLUMNS)).step_by(8) {
+            for row in group..group + ROWS {
+                for column in turn..turn + 8 {
+                    if row < rows && column < columns {
+                        packed.extend(bytes(weights, row * columns + column));
+                    } else {
+                        packed.extend(std::iter::repeat_n(0, weight_bytes(weights)));
+                    }
+                }
+            }
+        }
+    }
+    packed
+}
+
+fn bytes(weights: &Weights, place: usize) -> impl Iterator<Item = u8> {
+    let weight = weights.at(place).to_le_bytes();
+    weight.into_iter().take(weight_bytes(weights))
+}
+
+/// Bytes a weight.
+pub(super) const fn weight_bytes(weights: &Weights) -> usize {
+    match weights {
+        Weights::Narrow(_) => 1,
+        Weights::Wide(_) => 2,
+    }
+}
