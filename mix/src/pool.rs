@@ -183,3 +183,92 @@ fn index_of(slot: u64) -> usize {
 const SLOT_BITS: u32 = 18;
 /// 2.1 s in a turn: twice the longest delay that the default law accepts.
 const SLOTS: usize = 1 << 13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(micros: u64) -> Time {
+        Time::ZERO.after(Duration::from_micros(micros))
+    }
+
+    fn due(pool: &mut DelayPool<u32>, now: Time) -> Vec<u32> {
+        std::iter::from_fn(|| pool.pop_due(now)).collect()
+    }
+
+    #[test]
+    fn nothing_leaves_a_nanosecond_early_or_late() {
+        let mut pool = DelayPool::new(at(0), 10);
+        let time = at(12_345).after(Duration::from_nanos(7));
+        pool.insert(time, 1).unwrap();
+        assert_eq!(pool.next_due(), Some(time));
+        assert_eq!(pool.pop_due(time.before(Duration::from_nanos(1))), None);
+        assert_eq!(pool.next_due(), Some(time));
+        assert_eq!(pool.pop_due(time), Some(1));
+        assert_eq!(pool.next_due(), None);
+    }
+
+    #[test]
+    fn what_is_due_leaves_in_the_order_of_its_times_then_of_its_coming() {
+        let mut pool = DelayPool::new(at(0), 10);
+        for (number, micros) in [(1, 900), (2, 100), (3, 9_000_000), (4, 100), (5, 500)] {
+            pool.insert(at(micros), number).unwrap();
+        }
+        assert_eq!(due(&mut pool, at(10_000_000)), [2, 4, 5, 1, 3]);
+    }
+
+    #[test]
+    fn what_comes_overdue_leaves_at_once_in_its_place() {
+        let mut pool = DelayPool::new(at(0), 10);
+        pool.insert(at(700), 1).unwrap();
+        assert_eq!(due(&mut pool, at(600)), []);
+        pool.insert(at(100), 2).unwrap();
+        pool.insert(at(650), 3).unwrap();
+        assert_eq!(due(&mut pool, at(600)), [2]);
+        assert_eq!(due(&mut pool, at(700)), [3, 1]);
+    }
+
+    #[test]
+    fn holds_to_its_bound_and_gives_back_the_rest() {
+        let mut pool = DelayPool::new(at(0), 2);
+        pool.insert(at(1), 1).unwrap();
+        pool.insert(at(2), 2).unwrap();
+        assert_eq!(pool.insert(at(3), 3), Err(3));
+        assert_eq!(due(&mut pool, at(9)), [1, 2]);
+        assert!(pool.is_empty());
+        assert_eq!(pool.insert(at(3), 3), Ok(()));
+    }
+
+    /// Against a sorted list, over steps from nanoseconds to many turns of the wheel.
+    #[test]
+    fn is_a_queue_ordered_by_time() {
+        bolero::check!()
+            .with_type::<Vec<(u8, u32)>>()
+            .for_each(|steps| {
+                let mut pool = DelayPool::new(at(0), 64);
+                let mut model: BTreeMap<(Time, usize), u32> = BTreeMap::new();
+                let mut now = at(0);
+                for (number, (kind, amount)) in steps.iter().enumerate() {
+                    let span = Duration::from_nanos(u64::from(*amount) << (kind % 8));
+                    if kind & 8 == 0 {
+                        let time = now.after(span);
+                        if pool.insert(time, number as u32).is_ok() {
+                            model.insert((time, number), number as u32);
+                        } else {
+                            assert_eq!(model.len(), 64);
+                        }
+                    } else {
+                        now = now.after(span);
+                        let later = model.split_off(&(now, usize::MAX));
+                        let expected: Vec<u32> = model.into_values().collect();
+                        model = later;
+                        assert_eq!(due(&mut pool, now), expected);
+                    }
+                    assert_eq!(pool.len(), model.len());
+                    let next = model.keys().next().map(|(time, _)| *time);
+                    assert_eq!(pool.next_due(), next);
+                }
+            });
+    }
+}

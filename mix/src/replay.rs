@@ -167,3 +167,84 @@ const NAMING: &str = "subrosa mix replay log of a key 1";
 const SHARD_BITS: u32 = 10;
 const SHARDS: usize = 1 << SHARD_BITS;
 const SMALLEST_SHARD: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn filter(capacity: usize) -> ReplayFilter {
+        ReplayFilter::new(&SecretKey::from_bytes([7; 32]), capacity)
+    }
+
+    fn tag(number: u32) -> ReplayTag {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        ReplayTag(bytes)
+    }
+
+    #[test]
+    fn admits_each_of_many_tags_once() {
+        let mut filter = filter(200_000);
+        for number in 0..200_000 {
+            assert!(filter.admit(&tag(number)).is_ok());
+        }
+        for number in 0..200_000 {
+            assert_eq!(filter.admit(&tag(number)), Err(Refusal::Replay));
+        }
+        assert_eq!(filter.len(), 200_000);
+    }
+
+    #[test]
+    fn at_its_bound_refuses_what_is_new_and_still_knows_what_it_saw() {
+        let mut filter = filter(3);
+        for number in 0..3 {
+            assert!(filter.admit(&tag(number)).is_ok());
+        }
+        assert_eq!(filter.admit(&tag(9)), Err(Refusal::ReplayFilterFull));
+        assert_eq!(filter.admit(&tag(1)), Err(Refusal::Replay));
+        assert_eq!(filter.len(), 3);
+    }
+
+    #[test]
+    fn keeps_every_tag_of_a_log_even_above_its_bound() {
+        let mut before = filter(100);
+        let logged: Vec<_> = (0..100).map(|n| before.admit(&tag(n)).unwrap()).collect();
+        let mut after = filter(10);
+        after.restore(&logged);
+        assert_eq!(after.len(), 100);
+        assert!((0..100).all(|n| after.admit(&tag(n)) == Err(Refusal::Replay)));
+        assert_eq!(after.admit(&tag(200)), Err(Refusal::ReplayFilterFull));
+    }
+
+    #[test]
+    fn another_key_shortens_otherwise() {
+        let mut one = filter(10);
+        let mut other = ReplayFilter::new(&SecretKey::from_bytes([8; 32]), 10);
+        assert_ne!(one.admit(&tag(1)), other.admit(&tag(1)));
+    }
+
+    #[test]
+    fn a_log_is_named_by_key_and_epoch() {
+        let origin = log_origin(Epoch(1), &PublicKey([1; 32]));
+        assert_ne!(origin, log_origin(Epoch(2), &PublicKey([1; 32])));
+        assert_ne!(origin, log_origin(Epoch(1), &PublicKey([2; 32])));
+    }
+
+    #[test]
+    fn a_shard_is_a_set() {
+        bolero::check!().with_type::<Vec<u8>>().for_each(|numbers| {
+            let mut shard = Shard::default();
+            let mut model = BTreeSet::new();
+            for number in numbers {
+                // Few places, so that they collide and wrap around.
+                let tag = u64::from(number % 64) * 16 + 15;
+                assert_eq!(shard.insert(tag), model.insert(tag));
+                assert!(shard.contains(tag));
+                assert!(4 * shard.len <= 3 * shard.places.len());
+            }
+            assert_eq!(shard.len, model.len());
+            assert!(!shard.contains(3));
+        });
+    }
+}
