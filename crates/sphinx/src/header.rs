@@ -48,7 +48,7 @@ pub(crate) fn build(
     let (alpha, secrets) = agree(rng, route);
     let streams: Vec<_> = secrets.iter().map(HopSecrets::keystream).collect();
 
-    // From the last hop to the first: (address of the next hop, delay) are for the hop before it.
+    // From the last hop to the first: each layer tells its hop where the one made before it goes.
     let mut beta = [0; ROUTING_LEN];
     let filler_len = filler(&streams, &mut beta);
     let mut layers = secrets.iter().zip(&streams).rev();
@@ -264,7 +264,7 @@ mod tests {
             let keys: Vec<_> = (0..hops).map(|_| SecretKey::generate(&mut rng)).collect();
             let route: Vec<_> = keys.iter().map(hop).collect();
             let mut counts = [[0_u32; 256]; EXTENDED_LEN - LAST_HOP_LEN];
-            for _ in 0..1500 {
+            for _ in 0..600 {
                 let routing = at_last_hop(&mut rng, &keys, &route);
                 let behind = routing.0.iter().skip(LAST_HOP_LEN);
                 for (counts, &byte) in counts.iter_mut().zip(behind) {

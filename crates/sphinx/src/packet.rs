@@ -138,3 +138,32 @@ fn unlock(parts: &Parts<'_>, keys: &[&SecretKey]) -> Result<(usize, HopSecrets),
 }
 
 const HAS_HEADER: &str = "every geometry's packet is longer than a header";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha20Rng;
+
+    use super::*;
+    use crate::keys::RouteKey;
+
+    #[test]
+    fn the_same_seed_makes_the_same_packet_and_another_shares_nothing() {
+        let geometry = Geometry::new(1024).unwrap();
+        let route = [9, 8].map(|seed| Hop {
+            address: Address([seed; 32]),
+            key: RouteKey::new(SecretKey::from_bytes([seed; 32]).public()).unwrap(),
+            delay: Duration::ZERO,
+        });
+        let wrap = |seed| {
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            Packet::wrap(&mut rng, geometry, &route, Address::DROP, [0; 16], b"").unwrap()
+        };
+        assert_eq!(wrap(1), wrap(1));
+        let (one, other) = (wrap(1), wrap(2));
+        let pairs = one.as_bytes().chunks(16).zip(other.as_bytes().chunks(16));
+        assert!(pairs.into_iter().all(|(one, other)| one != other));
+    }
+}

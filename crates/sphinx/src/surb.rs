@@ -153,3 +153,35 @@ impl fmt::Debug for SurbRecovery {
 const FIRST_HOP_AT: usize = Geometry::HEADER_LEN;
 const SEED_AT: usize = FIRST_HOP_AT + ADDRESS_LEN;
 const _: () = assert!(SEED_AT + SEED_LEN == Geometry::SURB_LEN);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn recovers_the_frozen_reply_of_the_reference() {
+        let vector = include_str!("../tests/vectors/surb_reply.json");
+        let vector: Value = serde_json::from_str(vector).unwrap();
+        let kept = hex(&vector["recovery"]);
+        let (identifier, seeds) = kept.split_first_chunk().unwrap();
+        let seeds = seeds
+            .chunks(SEED_LEN)
+            .map(|seed| PayloadSeed(seed.try_into().unwrap()));
+        let recovery = SurbRecovery {
+            identifier: SurbId(*identifier),
+            seeds: seeds.collect(),
+        };
+        assert_eq!(recovery.seeds.len(), 5);
+        assert_eq!(identifier.to_vec(), hex(&vector["deliver"]["identifier"]));
+        let payload = Payload::new(hex(&vector["deliver"]["payload"]).into());
+        assert_eq!(recovery.recover(payload), Ok(hex(&vector["plaintext"])));
+    }
+
+    fn hex(value: &Value) -> Vec<u8> {
+        let text = value.as_str().unwrap();
+        let byte = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
+        (0..text.len() / 2).map(byte).collect()
+    }
+}
