@@ -9,7 +9,7 @@ use wire::{Call, CallRefused, Decode, Encode, MAX_CALL_LEN, MAX_REPLY_LEN, Reply
 
 use crate::link::{Code, closed};
 use crate::log::quiet;
-use crate::mesh::Shared;
+use crate::mesh::{Shared, Turn};
 use crate::{LinkError, MeshEvent, Peer, Responder};
 
 /// Asks the other end of `connection`.
@@ -43,9 +43,12 @@ pub(crate) async fn serve(shared: &Arc<Shared>, connection: &Connection, peer: P
 async fn answer(shared: Arc<Shared>, peer: Peer, mut send: SendStream, mut receive: RecvStream) {
     let answered = async {
         let call = listen(&shared, peer, &mut receive).await?;
-        let reply = match call {
-            Some(call) => reply_to(&shared, peer, call).await?,
-            None => Reply::Refused(CallRefused::NotForThisNode),
+        // Held until the reply is written: a guest that reads slowly keeps its reply in memory.
+        let turn = shared.turn_of(peer);
+        let reply = match (call, &turn) {
+            (None, _) => Reply::Refused(CallRefused::NotForThisNode),
+            (_, Turn::Full) => Reply::Refused(CallRefused::Busy),
+            (Some(call), _) => reply_to(&shared, peer, call).await?,
         };
         let bytes = reply.to_bytes();
         let sent = timeout(shared.limits.call, write(&mut send, &bytes));
@@ -88,6 +91,7 @@ async fn listen(
     }
 }
 
+/// What the owner answers.
 async fn reply_to(shared: &Shared, from: Peer, call: Call) -> Result<Reply, Code> {
     let (responder, reply) = Responder::new();
     shared

@@ -93,6 +93,8 @@ pub struct Limits {
     pub node_calls: u32,
     /// Calls that one guest may have open.
     pub guest_calls: u32,
+    /// Calls that all guests together may have before the owner; more are told `Busy`.
+    pub all_guests_calls: usize,
     /// Longest call that a guest may send.
     pub guest_call_len: usize,
     /// Time for a call to arrive, for its answer to be found, and for the reply to leave, each.
@@ -110,16 +112,17 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4096,
+            connections: 1024,
             connections_per_address: 64,
             half_open: 256,
             handshake: Duration::from_secs(5),
             idle: Duration::from_secs(30),
             node_queue: 1024,
-            guest_queue: 256,
+            guest_queue: 64,
             events: 64,
             node_calls: 8,
-            guest_calls: 4,
+            guest_calls: 2,
+            all_guests_calls: 256,
             guest_call_len: 64 << 10,
             call: Duration::from_secs(10),
             node_rate: FrameRate::new(5000, 5000),

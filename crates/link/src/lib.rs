@@ -19,6 +19,7 @@ mod link;
 mod log;
 mod mesh;
 mod peer;
+mod reset;
 mod services;
 mod splitter;
 mod tap;

@@ -20,7 +20,7 @@ use crate::{
     Frame, FrameRate, LinkCounts, LinkError, MeshConfig, MeshEvent, Peer, Services, calls, locked,
 };
 
-pub(crate) use shared::Shared;
+pub(crate) use shared::{Shared, Turn};
 
 /// A node's links: listens, dials, dials again, and sorts what comes by peer. A cheap handle;
 /// the links go down with the last clone.

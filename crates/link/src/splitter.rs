@@ -154,7 +154,7 @@ mod tests {
                 }
                 let stream: Vec<u8> = pieces.iter().flat_map(|(piece, _)| piece.clone()).collect();
                 assert_eq!(asked, stream.len().div_ceil(frame_len));
-                assert_eq!(splitter.is_inside(), stream.len() % frame_len != 0);
+                assert_ne!(splitter.is_inside(), stream.len().is_multiple_of(frame_len));
                 let whole = stream.chunks_exact(frame_len);
                 assert_eq!(frames.len() + refused, whole.len());
                 let admitted: Vec<_> = whole

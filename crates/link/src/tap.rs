@@ -83,12 +83,12 @@ impl Digest {
     /// Of these bytes.
     #[must_use]
     pub fn of(packet: &[u8]) -> Self {
-        let hash = blake3::hash(packet);
-        let (half, _) = hash
-            .as_bytes()
-            .split_first_chunk()
-            .expect("a BLAKE3 hash has 32 bytes");
-        Self(*half)
+        let mut digest = [0; 16];
+        blake3::Hasher::new()
+            .update(packet)
+            .finalize_xof()
+            .fill(&mut digest);
+        Self(digest)
     }
 }
 

@@ -9,7 +9,8 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, NoneTokenLog, ServerConfig, TransportConfig,
     ValidationTokenConfig,
 };
-use tokio::sync::{mpsc, oneshot};
+use quinn_proto::RandomConnectionIdGenerator;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use wire::NodeId;
 
 use crate::bucket::Bucket;
@@ -18,6 +19,7 @@ use crate::gate::Gate;
 use crate::link::Code;
 use crate::log::{Log, QuietRuntime};
 use crate::mesh::registry::{Change, Direction, Link, Registry};
+use crate::reset::ResetKey;
 use crate::tls::{self, Admitted, Tls};
 use crate::transport::Windows;
 use crate::{GuestId, Limits, LinkError, MeshConfig, MeshEvent, Peer, Services, locked};
@@ -38,14 +40,19 @@ pub(crate) struct Shared {
     pub(crate) registry: Mutex<Registry>,
     pub(crate) admitted: Arc<Admitted>,
     /// Nodes that are kept dialled, each until its sender is dropped.
-    pub(crate) dialled: Mutex<BTreeMap<NodeId, (Vec<SocketAddr>, oneshot::Sender<()>)>>,
+    pub(crate) dialled: Mutex<BTreeMap<NodeId, Dialled>>,
     /// Connections of nodes that came in, so that they can be shown out.
     came_in: Mutex<BTreeMap<u64, (NodeId, Connection)>>,
+    /// Guests' calls that are before the owner.
+    guest_calls: Semaphore,
     /// Held while a link comes or goes and its event is told, so that events stand in order.
     turning: tokio::sync::Mutex<()>,
     events: mpsc::Sender<MeshEvent>,
     numbers: AtomicU64,
 }
+
+/// The addresses at which a node is kept dialled, and what ends that when it is dropped.
+pub(crate) type Dialled = (Vec<SocketAddr>, oneshot::Sender<()>);
 
 impl Shared {
     pub(crate) fn new(
@@ -76,11 +83,11 @@ impl Shared {
         Ok(Self {
             frame_len: config.frame_len,
             admit_guests: config.admit_guests,
-            services,
             dialling: windows.dialling(&config.limits, calls),
             tls,
             windows,
-            sockets: Sockets::open(server)?,
+            sockets: Sockets::open(server, &ResetKey::new(config.identity.as_ref(), &services))?,
+            services,
             gate: Arc::new(Gate::new(&config.limits)),
             counters: Counters::default(),
             log: Log::here(),
@@ -88,6 +95,7 @@ impl Shared {
             admitted,
             dialled: Mutex::default(),
             came_in: Mutex::default(),
+            guest_calls: Semaphore::new(config.limits.all_guests_calls),
             turning: tokio::sync::Mutex::default(),
             events,
             numbers: AtomicU64::new(1),
@@ -128,6 +136,17 @@ impl Shared {
             }
             None if self.admit_guests => Some(Peer::Guest(GuestId(number))),
             None => None,
+        }
+    }
+
+    /// Whether another call of this peer may go before the owner.
+    pub(crate) fn turn_of(&self, peer: Peer) -> Turn<'_> {
+        match peer {
+            Peer::Node(_) => Turn::Free,
+            Peer::Guest(_) => self
+                .guest_calls
+                .try_acquire()
+                .map_or(Turn::Full, Turn::Taken),
         }
     }
 
@@ -174,6 +193,16 @@ impl Shared {
     }
 }
 
+/// A call's turn before the owner.
+pub(crate) enum Turn<'a> {
+    /// Nodes are not counted together.
+    Free,
+    /// One of the guests' places, given back on drop.
+    Taken(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>),
+    /// All of the guests' places are taken.
+    Full,
+}
+
 /// The sockets of a mesh: the one that listens, and for each family that it does not serve one
 /// to dial from.
 pub(crate) struct Sockets {
@@ -183,7 +212,11 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    fn open(listen: Option<(SocketAddr, ServerConfig)>) -> Result<Self, LinkError> {
+    fn open(
+        listen: Option<(SocketAddr, ServerConfig)>,
+        resets: &ResetKey,
+    ) -> Result<Self, LinkError> {
+        let endpoint = |address, server| endpoint(address, server, resets);
         let listening = match listen {
             Some((address, server)) => Some(endpoint(address, Some(server))?),
             None => None,
@@ -222,11 +255,17 @@ impl Sockets {
     }
 }
 
-fn endpoint(address: SocketAddr, server: Option<ServerConfig>) -> Result<Endpoint, LinkError> {
+fn endpoint(
+    address: SocketAddr,
+    server: Option<ServerConfig>,
+    resets: &ResetKey,
+) -> Result<Endpoint, LinkError> {
     let failed = |error: std::io::Error| LinkError::Socket(error.kind());
     let socket = UdpSocket::bind(address).map_err(failed)?;
-    let runtime = Arc::new(QuietRuntime);
-    Endpoint::new(EndpointConfig::default(), server, socket, runtime).map_err(failed)
+    let mut config = EndpointConfig::new(Arc::new(resets.clone()));
+    // Random and alike: nothing in them shows which endpoint made them.
+    config.cid_generator(|| Box::new(RandomConnectionIdGenerator::default()));
+    Endpoint::new(config, server, socket, Arc::new(QuietRuntime)).map_err(failed)
 }
 
 /// Neither given out nor taken: they would show who came before.

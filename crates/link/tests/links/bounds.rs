@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use wire::Refusal;
 
 use crate::harness::*;
+use crate::relay::{Heading, Relay};
 
 #[tokio::test]
 async fn frames_above_the_rate_are_refused_and_counted() {
@@ -168,7 +169,7 @@ async fn a_peer_that_vanishes_is_given_up() {
     let mut config = node(1).with_guests();
     config.limits.idle = Duration::from_millis(600);
     let mut host = Node::new(config).await;
-    let through = Relay::to(host.address()).await;
+    let through = Relay::start(host.address(), |_, _| true).await;
     let mut guest = Node::new(client()).await;
     guest
         .mesh
@@ -197,50 +198,11 @@ async fn first_packet() -> Vec<u8> {
 /// Begins a handshake through a relay that lets through `flights` of the stranger's flights:
 /// the first packet without a token, the packets of the second with one, and no more.
 async fn stall_after(host: SocketAddr, flights: usize) {
-    let relay = Relay::limited(host, flights).await;
+    let mut answers = 0;
+    let relay = Relay::start(host, move |heading, _| {
+        answers += usize::from(heading == Heading::Down);
+        answers < flights
+    })
+    .await;
     let _ = Stranger::default().connect(relay.address).await;
-}
-
-/// A relay of datagrams between one client and a host.
-struct Relay {
-    address: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Relay {
-    async fn to(host: SocketAddr) -> Self {
-        Self::limited(host, usize::MAX).await
-    }
-
-    /// Passes the client's datagrams on until the host has answered `flights` times.
-    async fn limited(host: SocketAddr, flights: usize) -> Self {
-        let inside = tokio::net::UdpSocket::bind(loopback()).await.unwrap();
-        let outside = tokio::net::UdpSocket::bind(loopback()).await.unwrap();
-        outside.connect(host).await.unwrap();
-        let address = inside.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
-            let mut client = None;
-            let mut answers = 0;
-            loop {
-                tokio::select! {
-                    received = inside.recv_from(&mut up) => {
-                        let Ok((length, from)) = received else { return };
-                        client = Some(from);
-                        if answers < flights {
-                            let _ = outside.send(&up[..length]).await;
-                        }
-                    }
-                    received = outside.recv(&mut down) => {
-                        let Ok(length) = received else { continue };
-                        answers += 1;
-                        if let (Some(client), true) = (client, answers < flights) {
-                            let _ = inside.send_to(&down[..length], client).await;
-                        }
-                    }
-                }
-            }
-        });
-        Self { address, task }
-    }
 }

@@ -149,6 +149,27 @@ async fn a_call_that_never_ends_has_its_deadline() {
 }
 
 #[tokio::test]
+async fn all_guests_together_have_so_many_calls_before_the_owner() {
+    let mut config = node(1);
+    config.limits.all_guests_calls = 1;
+    let (one, mut host, _) = guest_and_host(client(), config).await;
+    let two = Node::new(client()).await;
+    let (id, addresses) = host.entry();
+    let call = Call::NewestDocument;
+    let first = one.mesh.call(Peer::Node(id), &call, PATIENCE);
+    let second = async {
+        let MeshEvent::Call { responder, .. } = host.next().await else {
+            panic!("expected a call");
+        };
+        let called = two.mesh.call_at(id, &addresses, &call, PATIENCE).await;
+        assert_eq!(called, Ok(Reply::Refused(CallRefused::Busy)));
+        responder.respond(Reply::Done);
+    };
+    let (called, ()) = tokio::join!(first, second);
+    assert_eq!(called, Ok(Reply::Done));
+}
+
+#[tokio::test]
 async fn a_guest_has_so_many_calls_open_and_no_more() {
     let mut config = node(1).with_guests();
     config.limits.guest_calls = 2;

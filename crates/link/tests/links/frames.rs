@@ -71,22 +71,7 @@ async fn a_node_that_restarts_on_its_port_is_dialled_again() {
     second.mesh.shutdown().await;
     drop(second.events);
     assert_eq!(first.down().await, Peer::Node(id));
-    let mut config = node(2);
-    config.listen = Some(address);
-    let mut again = loop {
-        let services = subrosa_link::Services::new(
-            std::sync::Arc::new(RunningClock::start()),
-            std::sync::Arc::new(NoEntropy),
-        );
-        let mut config = node(2);
-        config.listen = Some(address);
-        // The old socket closes with its last task.
-        match Mesh::bind(config, services).await {
-            Ok((mesh, events)) => break Node { mesh, events },
-            Err(LinkError::Socket(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
-            Err(error) => panic!("{error}"),
-        }
-    };
+    let mut again = bind_again(2, address).await;
     again.mesh.set_neighbours(vec![], vec![first.id()]);
     assert_eq!(first.up().await, Peer::Node(id));
     assert_eq!(again.up().await, Peer::Node(first.id()));
@@ -96,13 +81,49 @@ async fn a_node_that_restarts_on_its_port_is_dialled_again() {
     assert_eq!(frames, sent);
 }
 
-/// A mesh that dials nobody draws nothing.
-struct NoEntropy;
+#[tokio::test]
+async fn a_node_that_was_killed_is_dialled_again_as_soon_as_it_is_back() {
+    let mut first = Node::new(node(1)).await;
+    let doomed = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let second = doomed.spawn(Node::new(node(2))).await.unwrap();
+    let (id, address) = (second.id(), second.address());
+    second.mesh.set_neighbours(vec![], vec![first.id()]);
+    first.mesh.set_neighbours(vec![second.entry()], vec![]);
+    assert_eq!(first.up().await, Peer::Node(id));
+    // No task of it runs again, so that nobody is told.
+    doomed.shutdown_background();
+    drop(second);
+    first.stays_silent().await;
+    let mut again = bind_again(2, address).await;
+    again.mesh.set_neighbours(vec![], vec![first.id()]);
+    // The next frame meets a node that knows nothing of the connection, and says so.
+    let began = tokio::time::Instant::now();
+    first.mesh.send(Peer::Node(id), numbered(1)).unwrap();
+    assert_eq!(first.down().await, Peer::Node(id));
+    assert_eq!(first.up().await, Peer::Node(id));
+    assert!(began.elapsed() < Duration::from_secs(5), "not by idling");
+    assert_eq!(again.up().await, Peer::Node(first.id()));
+}
 
-impl subrosa_link::Entropy for NoEntropy {
-    fn rng(&self) -> Box<dyn rand::CryptoRng + Send> {
-        unreachable!("nobody is dialled")
-    }
+/// A mesh under the same identity and address as one that has just ended.
+async fn bind_again(seed: u8, address: std::net::SocketAddr) -> Node {
+    let bound = async {
+        loop {
+            let mut config = node(seed);
+            config.listen = Some(address);
+            // The old socket closes with its last task.
+            match Mesh::bind(config, services()).await {
+                Ok((mesh, events)) => return Node { mesh, events },
+                Err(LinkError::Socket(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    timeout(PATIENCE, bound).await.expect("the port is free")
 }
 
 #[tokio::test]
@@ -148,10 +169,6 @@ async fn the_last_handle_takes_the_links_with_it() {
 
 #[tokio::test]
 async fn a_mesh_without_sense_is_refused() {
-    let services = || {
-        let clock = std::sync::Arc::new(RunningClock::start());
-        subrosa_link::Services::new(clock, std::sync::Arc::new(NoEntropy))
-    };
     for frame_len in [0, 2, (1 << 20) + 1] {
         let bound = Mesh::bind(MeshConfig::client(frame_len), services()).await;
         assert_eq!(bound.err(), Some(LinkError::BadFrameLength));

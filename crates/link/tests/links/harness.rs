@@ -20,42 +20,42 @@ use tokio::time::{Instant, timeout};
 use wire::{NodeId, Time};
 
 /// Frames of the tests.
-pub const FRAME_LEN: usize = 8542;
+pub(crate) const FRAME_LEN: usize = 8542;
 
 /// Longer than anything that a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A mesh and its events.
-pub struct Node {
-    pub mesh: Mesh,
-    pub events: mpsc::Receiver<MeshEvent>,
+pub(crate) struct Node {
+    pub(crate) mesh: Mesh,
+    pub(crate) events: mpsc::Receiver<MeshEvent>,
 }
 
 impl Node {
-    pub async fn new(config: MeshConfig) -> Self {
+    pub(crate) async fn new(config: MeshConfig) -> Self {
         Self::with_clock(config, Arc::new(RunningClock::start())).await
     }
 
-    pub async fn with_clock(config: MeshConfig, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) async fn with_clock(config: MeshConfig, clock: Arc<dyn Clock>) -> Self {
         let services = Services::new(clock, Arc::new(Seeds::default()));
         let (mesh, events) = Mesh::bind(config, services).await.expect("binds");
         Self { mesh, events }
     }
 
-    pub fn id(&self) -> NodeId {
+    pub(crate) fn id(&self) -> NodeId {
         self.mesh.node_id().expect("shows an identity")
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.mesh.local_addr().expect("listens")
     }
 
     /// What `set_neighbours` takes to dial this node.
-    pub fn entry(&self) -> (NodeId, Vec<SocketAddr>) {
+    pub(crate) fn entry(&self) -> (NodeId, Vec<SocketAddr>) {
         (self.id(), vec![self.address()])
     }
 
-    pub async fn next(&mut self) -> MeshEvent {
+    pub(crate) async fn next(&mut self) -> MeshEvent {
         timeout(PATIENCE, self.events.recv())
             .await
             .expect("an event in time")
@@ -63,7 +63,7 @@ impl Node {
     }
 
     /// The next event, which must be a link's coming up.
-    pub async fn up(&mut self) -> Peer {
+    pub(crate) async fn up(&mut self) -> Peer {
         match self.next().await {
             MeshEvent::Up(peer) => peer,
             other => panic!("expected Up, got {}", kind(&other)),
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// The next event, which must be a peer's last link's going down.
-    pub async fn down(&mut self) -> Peer {
+    pub(crate) async fn down(&mut self) -> Peer {
         match self.next().await {
             MeshEvent::Down(peer) => peer,
             other => panic!("expected Down, got {}", kind(&other)),
@@ -79,7 +79,7 @@ impl Node {
     }
 
     /// Frames from `from`, until there are `count` of them, and how many were refused.
-    pub async fn gather(&mut self, from: Peer, count: usize) -> (Vec<Frame>, u64) {
+    pub(crate) async fn gather(&mut self, from: Peer, count: usize) -> (Vec<Frame>, u64) {
         let (mut all, mut above) = (Vec::new(), 0);
         while all.len() + usize::try_from(above).expect("small") < count {
             match self.next().await {
@@ -100,14 +100,18 @@ impl Node {
     }
 
     /// Nothing happens for a while.
-    pub async fn stays_silent(&mut self) {
+    pub(crate) async fn stays_silent(&mut self) {
         if let Ok(Some(event)) = timeout(Duration::from_millis(200), self.events.recv()).await {
             panic!("expected nothing, got {}", kind(&event));
         }
     }
 
     /// Waits until a count is reached.
-    pub async fn counted(&self, what: impl Fn(&subrosa_link::LinkCounts) -> u64, least: u64) {
+    pub(crate) async fn counted(
+        &self,
+        what: impl Fn(&subrosa_link::LinkCounts) -> u64,
+        least: u64,
+    ) {
         let reached = async {
             while what(&self.mesh.counts()) < least {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -119,7 +123,7 @@ impl Node {
     }
 }
 
-pub fn kind(event: &MeshEvent) -> &'static str {
+pub(crate) fn kind(event: &MeshEvent) -> &'static str {
     match event {
         MeshEvent::Frames { .. } => "Frames",
         MeshEvent::Call { .. } => "Call",
@@ -128,18 +132,18 @@ pub fn kind(event: &MeshEvent) -> &'static str {
     }
 }
 
-pub fn loopback() -> SocketAddr {
+pub(crate) fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
 /// A node's set-up, quick to dial again.
-pub fn node(seed: u8) -> MeshConfig {
+pub(crate) fn node(seed: u8) -> MeshConfig {
     let mut config = MeshConfig::node(FRAME_LEN, [seed; 32].into(), loopback());
     config.limits = brisk();
     config
 }
 
-pub fn client() -> MeshConfig {
+pub(crate) fn client() -> MeshConfig {
     let mut config = MeshConfig::client(FRAME_LEN);
     config.limits = brisk();
     config
@@ -153,7 +157,7 @@ fn brisk() -> Limits {
 }
 
 /// Two nodes; the first has dialled the second, and both know it.
-pub async fn pair(first: MeshConfig, second: MeshConfig) -> (Node, Node) {
+pub(crate) async fn pair(first: MeshConfig, second: MeshConfig) -> (Node, Node) {
     let (mut first, mut second) = (Node::new(first).await, Node::new(second).await);
     second.mesh.set_neighbours(vec![], vec![first.id()]);
     first.mesh.set_neighbours(vec![second.entry()], vec![]);
@@ -163,7 +167,7 @@ pub async fn pair(first: MeshConfig, second: MeshConfig) -> (Node, Node) {
 }
 
 /// A client and its gateway, and the gateway's name for the client.
-pub async fn guest_and_host(guest: MeshConfig, host: MeshConfig) -> (Node, Node, Peer) {
+pub(crate) async fn guest_and_host(guest: MeshConfig, host: MeshConfig) -> (Node, Node, Peer) {
     let mut host = Node::new(host.with_guests()).await;
     let mut guest = Node::new(guest).await;
     guest.mesh.set_neighbours(vec![host.entry()], vec![]);
@@ -174,7 +178,7 @@ pub async fn guest_and_host(guest: MeshConfig, host: MeshConfig) -> (Node, Node,
 }
 
 /// Frames that can be told apart.
-pub fn numbered(count: usize) -> Vec<Frame> {
+pub(crate) fn numbered(count: usize) -> Vec<Frame> {
     (0..count)
         .map(|number| {
             let mut packet = vec![0; FRAME_LEN - Frame::PREFIX_LEN];
@@ -186,10 +190,10 @@ pub fn numbered(count: usize) -> Vec<Frame> {
 }
 
 /// A clock that runs.
-pub struct RunningClock(Instant);
+pub(crate) struct RunningClock(Instant);
 
 impl RunningClock {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
 }
@@ -202,10 +206,10 @@ impl Clock for RunningClock {
 
 /// A clock that stands until it is moved.
 #[derive(Default)]
-pub struct StandingClock(AtomicU64);
+pub(crate) struct StandingClock(AtomicU64);
 
 impl StandingClock {
-    pub fn forward(&self, by: Duration) {
+    pub(crate) fn forward(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).expect("short");
         self.0.fetch_add(nanos, Ordering::SeqCst);
     }
@@ -228,10 +232,15 @@ impl Entropy for Seeds {
     }
 }
 
+/// A running clock and seeded generators.
+pub(crate) fn services() -> Services {
+    Services::new(Arc::new(RunningClock::start()), Arc::new(Seeds::default()))
+}
+
 /// What a stranger offers in its handshake.
-pub struct Stranger {
-    pub groups: Vec<&'static dyn SupportedKxGroup>,
-    pub protocol: &'static [u8],
+pub(crate) struct Stranger {
+    pub(crate) groups: Vec<&'static dyn SupportedKxGroup>,
+    pub(crate) protocol: &'static [u8],
 }
 
 impl Default for Stranger {
@@ -245,7 +254,7 @@ impl Default for Stranger {
 
 impl Stranger {
     /// A QUIC client of our own making that shows no key and trusts anybody.
-    pub fn config(self) -> quinn::ClientConfig {
+    pub(crate) fn config(self) -> quinn::ClientConfig {
         let provider = Arc::new(CryptoProvider {
             kx_groups: self.groups,
             ..aws_lc_rs::default_provider()
@@ -266,7 +275,7 @@ impl Stranger {
         config
     }
 
-    pub async fn connect(
+    pub(crate) async fn connect(
         self,
         to: SocketAddr,
     ) -> Result<quinn::Connection, quinn::ConnectionError> {
@@ -279,18 +288,18 @@ impl Stranger {
     }
 }
 
-pub fn stranger_endpoint() -> quinn::Endpoint {
+pub(crate) fn stranger_endpoint() -> quinn::Endpoint {
     quinn::Endpoint::client(loopback()).expect("a socket")
 }
 
 /// What opens a stream of frames.
-pub fn preamble(frame_len: usize) -> Vec<u8> {
+pub(crate) fn preamble(frame_len: usize) -> Vec<u8> {
     let length = u32::try_from(frame_len).expect("short");
     [&b"sbrf"[..], &length.to_be_bytes()].concat()
 }
 
 #[derive(Debug)]
-pub struct TrustsAnybody;
+pub(crate) struct TrustsAnybody;
 
 impl ServerCertVerifier for TrustsAnybody {
     fn verify_server_cert(
