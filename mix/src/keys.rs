@@ -79,6 +79,15 @@ impl EpochKeys {
         })
     }
 
+    /// The epochs whose keys are here.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn epochs(&self) -> Result<Vec<Epoch>, StoreError> {
+        let entries = self.durable.scan(&KEYS, .., usize::MAX)?;
+        Ok(entries.into_iter().map(|(epoch, _)| epoch).collect())
+    }
+
     /// Overwrites and removes all keys of epochs before `epoch`, and their logs.
     ///
     /// # Errors

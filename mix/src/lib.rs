@@ -3,6 +3,7 @@
 pub mod keys;
 mod loops;
 mod loss;
+pub mod membership;
 mod mix;
 pub mod peel;
 pub mod pool;
