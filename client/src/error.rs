@@ -1,0 +1,208 @@
+//! What can go wrong, in words for the person who asked.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+use wire::RequestFailure;
+
+/// Why a question has no answer.
+///
+/// Split by who can act: the first four are the caller's to mend, the next three the
+/// network's or the clock's, the rest the provider's.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// No provider of the catalogue serves a model of this name.
+    #[error("no model \"{asked}\"{}(subrosa models lists {known})", DidYouMean(.nearest.as_deref()))]
+    NoSuchModel {
+        /// The name asked for.
+        asked: String,
+        /// The listed name that is closest to it, if one is close.
+        nearest: Option<String>,
+        /// How many models are listed.
+        known: usize,
+    },
+    /// Providers offer different models under this name.
+    #[error(
+        "{model}: {versions} different models have this name; ask by graph hash (subrosa models lists them)"
+    )]
+    AmbiguousModel {
+        /// The name asked for.
+        model: String,
+        /// How many there are.
+        versions: usize,
+    },
+    /// The input has too few or too many numbers.
+    #[error("{model}: expected {expected} numbers, got {got}")]
+    BadInput {
+        /// The model asked.
+        model: String,
+        /// How many numbers it takes.
+        expected: usize,
+        /// How many were given.
+        got: usize,
+    },
+    /// A number of the input is infinite, or not a number at all.
+    #[error("{model}: number {place} of the input is not finite")]
+    NotFinite {
+        /// The model asked.
+        model: String,
+        /// Which number, counted from 1.
+        place: usize,
+    },
+    /// An integer of the input lies outside what the model takes.
+    #[error("{model}: number {place} of the input is outside {lo}..={hi}")]
+    OutOfRange {
+        /// The model asked.
+        model: String,
+        /// Which number, counted from 1.
+        place: usize,
+        /// Smallest integer that the model takes.
+        lo: i32,
+        /// Largest integer that the model takes.
+        hi: i32,
+    },
+    /// A proof was asked for, and no provider can give one yet; nothing was sent.
+    #[error("{model}: no provider proves its answers yet; nothing was sent")]
+    NoProof {
+        /// The model asked.
+        model: String,
+    },
+    /// The deadline is longer than repeats of a question are recognised.
+    #[error("deadline of {} s is above the bound of {} s", .asked.as_secs(), .bound.as_secs())]
+    DeadlineTooLong {
+        /// The deadline asked for.
+        asked: Duration,
+        /// The longest that is accepted.
+        bound: Duration,
+    },
+    /// The deadline passed.
+    #[error("no answer within {:.1} s", .after.as_secs_f64())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// There is no link to the gateway.
+    #[error("not connected to a gateway")]
+    NotConnected,
+    /// The directory is too old to choose routes by.
+    #[error(
+        "directory: newest document is {epochs} epochs old; refusing to send (check the clock)"
+    )]
+    StaleDirectory {
+        /// How old, in epochs.
+        epochs: u64,
+    },
+    /// As many questions are under way as this client allows.
+    #[error("too many questions at once; wait for an answer")]
+    Overload,
+    /// The provider answered that it has no answer.
+    #[error("provider: {}", reason(*.0))]
+    ProviderFailed(RequestFailure),
+    /// The provider's answer does not fit the model that was asked.
+    #[error("{model}: the answer does not fit the model; not passed on")]
+    BadAnswer {
+        /// The model asked.
+        model: String,
+    },
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+/// Why a client could not join the network.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The builder was given no network.
+    #[error("no network given; pass the network file's contents to the builder")]
+    NoNetwork,
+    /// The signed parameters have no such rate class.
+    #[error("rate class {asked} does not exist; the network has {known}")]
+    NoSuchClass {
+        /// The class asked for.
+        asked: u8,
+        /// How many there are.
+        known: usize,
+    },
+    /// None of the network's addresses gave a directory document in time.
+    #[error("no gateway reached within {:.1} s", .after.as_secs_f64())]
+    Unreachable {
+        /// How long was tried.
+        after: Duration,
+    },
+    /// The directory is too old to choose routes by.
+    #[error(
+        "directory: newest document is {epochs} epochs old; refusing to send (check the clock)"
+    )]
+    StaleDirectory {
+        /// How old, in epochs.
+        epochs: u64,
+    },
+}
+
+/// The words for a failure that a provider may report.
+const fn reason(failure: RequestFailure) -> &'static str {
+    match failure {
+        RequestFailure::UnknownModel => "does not serve this model any more",
+        RequestFailure::BadInput => "the input does not fit its model",
+        RequestFailure::InsufficientSurbs => "too few reply blocks reached it",
+        RequestFailure::AnswerTooLarge => "the answer does not fit its class",
+        RequestFailure::ModelTimeout => "the model took too long",
+        RequestFailure::ModelMemory => "the model ran out of memory",
+        RequestFailure::Overload => "at its bound; ask again later",
+        RequestFailure::ModelFault => "the model failed",
+        _ => "failed for a reason that this client does not know",
+    }
+}
+
+/// The middle of "no model ..; did you mean ..?".
+struct DidYouMean<'a>(Option<&'a str>);
+
+impl fmt::Display for DidYouMean<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(name) => write!(f, "; did you mean \"{name}\"? "),
+            None => f.write_str(" "),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_thing_the_reason_and_the_way_out() {
+        let near = QueryError::NoSuchModel {
+            asked: "tumor".into(),
+            nearest: Some("tumour".into()),
+            known: 2,
+        };
+        let far = QueryError::NoSuchModel {
+            asked: "weather".into(),
+            nearest: None,
+            known: 2,
+        };
+        let short = QueryError::BadInput {
+            model: "tumour".into(),
+            expected: 30,
+            got: 29,
+        };
+        let stale = QueryError::StaleDirectory { epochs: 3 };
+        assert_eq!(
+            near.to_string(),
+            "no model \"tumor\"; did you mean \"tumour\"? (subrosa models lists 2)"
+        );
+        assert_eq!(
+            far.to_string(),
+            "no model \"weather\" (subrosa models lists 2)"
+        );
+        assert_eq!(short.to_string(), "tumour: expected 30 numbers, got 29");
+        assert_eq!(
+            stale.to_string(),
+            "directory: newest document is 3 epochs old; refusing to send (check the clock)"
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! What is asked: numbers as the asker has them, made integers by the model's own law.
+
+use directory::{Finite, InputSchema, ModelCard};
+use zeroize::Zeroizing;
+
+use crate::QueryError;
+
+/// A model's input. No `Debug`: a question is nobody's business.
+pub enum Input {
+    /// Measured numbers, to be quantised as the model's card says (docs/spec/model.md, 6).
+    Floats(Zeroizing<Vec<f32>>),
+    /// Integers as the model takes them.
+    Integers(Zeroizing<Vec<i32>>),
+}
+
+impl Input {
+    /// How many numbers it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Floats(numbers) => numbers.len(),
+            Self::Integers(numbers) => numbers.len(),
+        }
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The integers for the model of `card`.
+    ///
+    /// # Errors
+    /// [`QueryError::BadInput`], [`QueryError::NotFinite`] or [`QueryError::OutOfRange`].
+    pub fn quantise(&self, card: &ModelCard) -> Result<Zeroizing<Vec<i32>>, QueryError> {
+        let model = || card.name.as_str().to_owned();
+        let expected = usize::try_from(card.input.elements).unwrap_or(usize::MAX);
+        let got = self.len();
+        if got != expected {
+            let model = model();
+            return Err(QueryError::BadInput {
+                model,
+                expected,
+                got,
+            });
+        }
+        let schema = &card.input;
+        let integers: Result<Vec<i32>, QueryError> = match self {
+            Self::Floats(numbers) => (1..)
+                .zip(numbers.iter())
+                .map(|(place, number)| {
+                    quantise(schema, place - 1, *number).ok_or_else(|| {
+                        let model = model();
+                        QueryError::NotFinite { model, place }
+                    })
+                })
+                .collect(),
+            Self::Integers(numbers) => (1..)
+                .zip(numbers.iter())
+                .map(|(place, number)| {
+                    in_range(schema, *number).ok_or_else(|| QueryError::OutOfRange {
+                        model: model(),
+                        place,
+                        lo: schema.lo,
+                        hi: schema.hi,
+                    })
+                })
+                .collect(),
+        };
+        integers.map(Zeroizing::new)
+    }
+}
+
+impl From<Vec<f32>> for Input {
+    fn from(numbers: Vec<f32>) -> Self {
+        Self::Floats(Zeroizing::new(numbers))
+    }
+}
+
+impl From<&[f32]> for Input {
+    fn from(numbers: &[f32]) -> Self {
+        Self::from(numbers.to_vec())
+    }
+}
+
+impl<const N: usize> From<[f32; N]> for Input {
+    fn from(numbers: [f32; N]) -> Self {
+        Self::from(numbers.to_vec())
+    }
+}
+
+impl From<&[f64]> for Input {
+    /// Each number to the nearest `f32`, in which models are trained.
+    fn from(numbers: &[f64]) -> Self {
+        let narrowed: Vec<f32> = numbers.iter().map(|number| *number as f32).collect();
+        Self::from(narrowed)
+    }
+}
+
+impl From<Vec<i32>> for Input {
+    fn from(numbers: Vec<i32>) -> Self {
+        Self::Integers(Zeroizing::new(numbers))
+    }
+}
+
+impl From<&[i32]> for Input {
+    fn from(numbers: &[i32]) -> Self {
+        Self::from(numbers.to_vec())
+    }
+}
+
+impl<const N: usize> From<[i32; N]> for Input {
+    fn from(numbers: [i32; N]) -> Self {
+        Self::from(numbers.to_vec())
+    }
+}
+
+/// `clamp(round((x - zero) / scale), lo, hi)`: quotient in `f64`, halves away from zero
+/// (docs/spec/model.md, 6). `None` unless `number` is finite.
+fn quantise(schema: &InputSchema, element: usize, number: f32) -> Option<i32> {
+    let zero = f64::from(of_element(&schema.zero, element)?);
+    let scale = f64::from(of_element(&schema.scale, element)?);
+    let steps = (f64::from(number) - zero) / scale;
+    let clamped = steps.round().clamp(schema.lo.into(), schema.hi.into());
+    // Within `lo..=hi`, hence exact.
+    number.is_finite().then_some(clamped as i32)
+}
+
+/// One for all elements, or one an element.
+fn of_element(values: &[Finite], element: usize) -> Option<f32> {
+    match values {
+        [one] => Some(one.get()),
+        each => each.get(element).map(|value| value.get()),
+    }
+}
+
+fn in_range(schema: &InputSchema, number: i32) -> Option<i32> {
+    (schema.lo..=schema.hi).contains(&number).then_some(number)
+}
