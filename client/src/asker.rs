@@ -144,12 +144,6 @@ impl Asker {
         self.counts
     }
 
-    /// The edge: its topology, counts, loops, queue.
-    #[must_use]
-    pub const fn edge(&self) -> &Edge {
-        &self.edge
-    }
-
     /// The account of its packets.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
@@ -236,6 +230,10 @@ impl Asker {
 impl Participant for Asker {
     type Command = Infallible;
     type Event = AskerEvent;
+
+    fn edge(&self) -> &Edge {
+        &self.edge
+    }
 
     fn handle_command(&mut self, _: Time, _: &mut dyn CryptoRng, command: Infallible) {
         match command {}

@@ -17,10 +17,6 @@ impl Catalogue {
         Self { geometry, cards }
     }
 
-    pub(crate) fn cards(&self) -> &[ModelCard] {
-        &self.cards
-    }
-
     /// The input of `request`, if it is one for a model served here, and the bytes that its
     /// output will have.
     ///

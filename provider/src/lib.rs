@@ -6,6 +6,7 @@ mod catalogue;
 mod error;
 mod provider;
 mod sandbox;
+mod service;
 
 pub use card::model_card;
 pub use error::ProviderError;
@@ -13,3 +14,4 @@ pub use provider::{Bounds, Job, JobDone, JobNumber, Provider, ProviderConfig, Pr
 pub use sandbox::{
     LoadedModel, ModuleRejected, Run, Sandbox, SandboxFault, SandboxLimits, SandboxUnavailable,
 };
+pub use service::Service;

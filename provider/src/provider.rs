@@ -1,39 +1,33 @@
 //! The serving core: takes requests, hands out jobs, keeps answers, releases them on the tick.
 //! It runs no model, and knows no clock and no socket.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::{Identity, ModelCard, ServiceDescriptor, ServiceDraft, Topology};
+use directory::Topology;
 use message::{
     Edge, EdgeConfig, EdgeError, EdgeEvent, OpenedRequest, Participant, ReplyPath, SealingKey,
-    SealingPublicKey,
 };
 use rand::CryptoRng;
 use sphinx::Packet;
 use wire::{
-    Call, Encode, Epoch, GraphHash, Ledger, NodeId, NodeName, Outcome, Register, RequestFailure,
-    RequestId, Response, Time,
+    Call, Encode, GraphHash, Ledger, Outcome, Register, RequestFailure, RequestId, Response, Time,
 };
 use zeroize::Zeroizing;
 
 use crate::answers::{AnswerBook, BookBounds, Known, QuestionDigest, Settled};
 use crate::catalogue::Catalogue;
-use crate::{ProviderError, SandboxFault};
+use crate::{SandboxFault, Service};
 
 /// What makes a provider. No `Debug`: it holds keys.
 pub struct ProviderConfig {
-    /// Entry gateway and rate class.
-    pub edge: EdgeConfig,
-    /// Its name in the catalogue.
-    pub name: NodeName,
-    /// The key made for its mailbox.
-    pub mailbox: Identity,
-    /// Opens what is sealed to its mailbox.
+    /// What it serves, and behind which mailbox; the gateway named there is its entry gateway.
+    pub service: Arc<Service>,
+    /// Opens what is sealed to the service.
     pub sealing_key: SealingKey,
-    /// The models that it serves: 1 to 16, of different names; see [`crate::model_card`].
-    pub cards: Vec<ModelCard>,
+    /// Index of its rate class in the signed parameters.
+    pub class: u8,
     /// Bounds of its memory.
     pub bounds: Bounds,
 }
@@ -104,9 +98,7 @@ pub struct ProviderCounts {
 /// The serving side of a provider. Sans-IO: `now` and `rng` are arguments.
 pub struct Provider {
     edge: Edge,
-    name: NodeName,
-    mailbox: Identity,
-    sealing_key: SealingPublicKey,
+    service: Arc<Service>,
     catalogue: Catalogue,
     bounds: Bounds,
     tick: Duration,
@@ -145,36 +137,30 @@ impl Provider {
     /// A provider on `topology`, its mailbox open.
     ///
     /// # Errors
-    /// [`ProviderError::Models`], or [`ProviderError::Edge`] if gateway or class are not of
-    /// this topology.
+    /// [`EdgeError`] if gateway or class are not of this topology.
     pub fn new(
         now: Time,
         rng: &mut dyn CryptoRng,
         config: ProviderConfig,
         topology: Arc<Topology>,
-    ) -> Result<Self, ProviderError> {
-        let names: BTreeSet<_> = config.cards.iter().map(|card| &card.name).collect();
-        if !(1..=ServiceDescriptor::MAX_MODELS).contains(&config.cards.len())
-            || names.len() != config.cards.len()
-        {
-            return Err(ProviderError::Models);
-        }
-        let bounds = config.bounds;
+    ) -> Result<Self, EdgeError> {
+        let (service, bounds) = (config.service, config.bounds);
         let book_bounds = BookBounds {
             answers: bounds.answers,
             bytes: bounds.answer_bytes,
         };
-        let sealing_key = config.sealing_key.public().clone();
         let tick = topology.parameters().answer_tick;
-        let catalogue = Catalogue::new(topology.geometry(), config.cards);
+        let catalogue = Catalogue::new(topology.geometry(), service.cards().to_vec());
         let book = AnswerBook::new(book_bounds, topology.epoch());
-        let mut edge = Edge::new(now, rng, config.edge, topology)?;
-        edge.open_mailbox(config.mailbox.mailbox(), config.sealing_key)?;
+        let edge_config = EdgeConfig {
+            gateway: service.gateway(),
+            class: config.class,
+        };
+        let mut edge = Edge::new(now, rng, edge_config, topology)?;
+        edge.open_mailbox(service.mailbox(), config.sealing_key)?;
         Ok(Self {
             edge,
-            name: config.name,
-            mailbox: config.mailbox,
-            sealing_key,
+            service,
             catalogue,
             bounds,
             tick,
@@ -185,22 +171,6 @@ impl Provider {
             next: 0,
             counts: ProviderCounts::default(),
         })
-    }
-
-    /// What this provider says of itself for `epoch`, signed with its mailbox's key.
-    ///
-    /// The mailbox is kept by the entry gateway (`reach = "attached"`): the document then tells
-    /// everybody at which gateway the provider is, and that gateway which client it is.
-    #[must_use]
-    pub fn descriptor(&self, gateway: NodeId, epoch: Epoch) -> ServiceDescriptor {
-        let draft = ServiceDraft {
-            name: self.name.clone(),
-            epoch,
-            gateways: vec![gateway],
-            sealing_key: self.sealing_key.to_bytes(),
-            models: self.catalogue.cards().to_vec(),
-        };
-        ServiceDescriptor::sign(&self.mailbox, draft)
     }
 
     /// The next job to run, oldest first.
@@ -247,12 +217,6 @@ impl Provider {
         self.counts
     }
 
-    /// The edge: its counts, its loops, its queue.
-    #[must_use]
-    pub const fn edge(&self) -> &Edge {
-        &self.edge
-    }
-
     /// The account of its packets.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
@@ -271,10 +235,10 @@ impl Provider {
         self.book.len()
     }
 
-    /// The cards of the models served.
+    /// What it serves.
     #[must_use]
-    pub fn cards(&self) -> &[ModelCard] {
-        self.catalogue.cards()
+    pub fn service(&self) -> &Service {
+        &self.service
     }
 
     fn on_request(&mut self, now: Time, request: OpenedRequest) {
@@ -421,6 +385,10 @@ impl Participant for Provider {
     type Command = JobDone;
     type Event = Job;
 
+    fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
     fn handle_command(&mut self, now: Time, _: &mut dyn CryptoRng, done: JobDone) {
         self.job_done(now, done.number, done.result, done.compute);
     }
@@ -488,7 +456,9 @@ impl Participant for Provider {
 
     fn calls(&mut self, now: Time) -> Vec<Call> {
         let counter = now.as_nanos() / 1_000;
-        vec![Call::Attach(self.edge.attach(&self.mailbox, counter))]
+        vec![Call::Attach(
+            self.edge.attach(self.service.identity(), counter),
+        )]
     }
 }
 
@@ -535,6 +505,7 @@ const fn failure(fault: SandboxFault) -> RequestFailure {
         SandboxFault::BadInput => RequestFailure::BadInput,
         SandboxFault::ModelTimeout => RequestFailure::ModelTimeout,
         SandboxFault::ModelMemory | SandboxFault::StackOverflow => RequestFailure::ModelMemory,
+        SandboxFault::Busy => RequestFailure::Overload,
         SandboxFault::GuestAbi | SandboxFault::Trap => RequestFailure::ModelFault,
     }
 }
