@@ -93,6 +93,11 @@ impl Mix {
         }
     }
 
+    /// Sends no more loops: there is no document to send by.
+    pub fn stop_loops(&mut self) {
+        self.loops.stop();
+    }
+
     /// Refuses every packet from now on; what is held still leaves.
     pub fn drain(&mut self) {
         self.draining = true;
@@ -127,6 +132,13 @@ impl Mix {
     pub fn refuse(&mut self, refusal: Refusal) {
         self.in_stages = self.in_stages.saturating_sub(1);
         self.ledger.refused.add(refusal);
+    }
+
+    /// Counts packets that were refused before any stage: by the link's rate, or by a full
+    /// queue.
+    pub fn refuse_unseen(&mut self, refusal: Refusal, packets: u64) {
+        self.ledger.received += packets;
+        (0..packets).for_each(|_| self.ledger.refused.add(refusal));
     }
 
     /// Stage 2, with what stage 1 said. Once its tag was taken from [`Mix::poll_log`] and
@@ -178,9 +190,9 @@ impl Mix {
     }
 
     /// Drops the keys whose time is over, makes the loops that are due, gives up those that did
-    /// not come back.
-    pub fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) {
-        self.gate.expire(now);
+    /// not come back. Returns whether keys went: the opener is another then.
+    pub fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) -> bool {
+        let expired = self.gate.expire(now);
         self.loops.expire(now);
         while let Some(made) = self.loops.fire(now, rng) {
             self.ledger.made += 1;
@@ -190,6 +202,7 @@ impl Mix {
                 self.ledger.refused.add(Refusal::Overload);
             }
         }
+        expired
     }
 
     /// When to call [`Mix::handle_timeout`] and [`Mix::poll_transmit`] next.
@@ -229,6 +242,12 @@ impl Mix {
     #[must_use]
     pub fn opener(&self) -> &Opener {
         self.gate.opener()
+    }
+
+    /// Whether packets for `epoch` can be opened.
+    #[must_use]
+    pub fn has_key(&self, epoch: Epoch) -> bool {
+        self.gate.has_key(epoch)
     }
 
     /// The account of packets.
