@@ -85,8 +85,8 @@ fn idle(limit: Duration) -> IdleTimeout {
     IdleTimeout::try_from(limit).unwrap_or(IdleTimeout::from(VarInt::MAX))
 }
 
-/// The window does not follow acknowledgements, so that few of them will do: one a frame or
-/// two saves a sixth of a link's processor time.
+/// The window does not follow acknowledgements, so that few of them will do: at one for two
+/// datagrams, QUIC's usual, a frame of six would bring three back.
 const DATAGRAMS_PER_ACKNOWLEDGEMENT: u32 = 10;
 
 /// Half a second of the highest class, 120 slots a second.
