@@ -25,10 +25,13 @@ HERE = Path(__file__).parent
 SEED = 20
 
 
-def train(x, y, hidden, alpha):
-    """Weights and biases of a network on raw features: standardisation is folded into layer 1."""
-    mean, std = x.mean(axis=0), x.std(axis=0)
-    std[std == 0] = 1.0
+def train(x, y, axis, hidden, alpha):
+    """Weights and biases of a network on raw features: standardisation is folded into layer 1.
+
+    axis 0: each feature by itself (features of different units); None: all alike (pixels).
+    """
+    mean = np.broadcast_to(x.mean(axis=axis), x.shape[1])
+    std = np.broadcast_to(x.std(axis=axis), x.shape[1])
     net = MLPClassifier(hidden, alpha=alpha, random_state=SEED, max_iter=2000)
     net.fit((x - mean) / std, y)
     weights = [w.copy() for w in net.coefs_]
@@ -91,12 +94,12 @@ def write_rows(path, header, rows):
     path.write_text("\n".join(lines) + "\n")
 
 
-def ship(name, data, names, hidden, alpha, held_out, calibration, layer_nodes):
+def ship(name, data, names, axis, hidden, alpha, held_out, calibration, layer_nodes):
     x, y = data.data.astype(np.float32), data.target
     x_train, x_held, y_train, y_held = train_test_split(
         x, y, test_size=held_out, random_state=SEED, stratify=y
     )
-    weights, biases = train(x_train, y_train, hidden, alpha)
+    weights, biases = train(x_train, y_train, axis, hidden, alpha)
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     model = to_onnx(name, weights, biases, layer_nodes)
@@ -112,10 +115,10 @@ def ship(name, data, names, hidden, alpha, held_out, calibration, layer_nodes):
 def main():
     cancer = load_breast_cancer()
     names = [n.replace(" ", "_") for n in cancer.feature_names]
-    ship("tumour", cancer, names, (16,), 1.0, 114, 128, matmul_nodes)
+    ship("tumour", cancer, names, 0, (16,), 1.0, 114, 128, matmul_nodes)
     digits = load_digits()
     names = [f"pixel_{i // 8}_{i % 8}" for i in range(64)]
-    ship("digits", digits, names, (32,), 0.1, 200, 200, gemm_nodes)
+    ship("digits", digits, names, None, (32,), 1.0, 200, 200, gemm_nodes)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-#![allow(clippy::todo, reason = "bodies follow")]
 
 mod import;
 mod model;
@@ -7,7 +6,10 @@ mod module;
 mod schema;
 mod shipped;
 
-pub use import::{Agreement, ImportError, ImportOptions, Imported, import_onnx};
+pub use import::{
+    Agreement, BadSample, ImportError, ImportOptions, Imported, InputScale, Label, Unsupported,
+    import_onnx,
+};
 pub use model::{ArchHash, Model, ModelError, ModelSource, ModuleHash};
 pub use module::{CompileError, Module, compile};
 pub use schema::{InputSchema, OutputSchema, QuantiseError};

@@ -6,6 +6,7 @@ use wire::GraphHash;
 
 use crate::{
     Agreement, CompileError, ImportError, ImportOptions, InputSchema, Module, OutputSchema,
+    compile, import_onnx,
 };
 
 /// BLAKE3 of a module's bytes.
@@ -90,7 +91,61 @@ impl Model {
     /// # Errors
     /// [`ModelError`] if the source is not one that can be served.
     pub fn build(source: &ModelSource<'_>) -> Result<Self, ModelError> {
-        let _ = source;
-        todo!()
+        check_name(source.name)?;
+        check_description(source.description)?;
+        let imported = import_onnx(source.onnx, source.calibration, source.options)?;
+        let agreement = imported.agreement(source.calibration)?;
+        let mut output = imported.output;
+        output.labels = source
+            .labels
+            .iter()
+            .map(|&label| label.to_owned())
+            .collect();
+        check_labels(&imported.graph, &output)?;
+        let module = compile(&imported.graph)?;
+        Ok(Self {
+            name: source.name.to_owned(),
+            description: source.description.to_owned(),
+            graph_hash: GraphHash(*blake3::hash(&imported.graph.encode()).as_bytes()),
+            arch_hash: ArchHash(*blake3::hash(&imported.graph.encode_shape()).as_bytes()),
+            module_hash: ModuleHash(*blake3::hash(&module.bytes).as_bytes()),
+            graph: imported.graph,
+            input: imported.input,
+            output,
+            module,
+            agreement,
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ModelError> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err(ModelError::BadName)
+    }
+}
+
+fn check_description(description: &str) -> Result<(), ModelError> {
+    if description.len() <= 256 && !description.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(ModelError::BadDescription)
+    }
+}
+
+/// As many labels as logits, or as values of an index; or none.
+fn check_labels(graph: &Graph, output: &OutputSchema) -> Result<(), ModelError> {
+    let got = output.labels.len();
+    let last = graph.range(graph.output()).map_or(0, |range| range.hi());
+    let expected = match graph.elements(graph.output()) {
+        1 => usize::try_from(last.saturating_add(1)).unwrap_or(usize::MAX),
+        logits => logits,
+    };
+    if got == 0 || got == expected {
+        Ok(())
+    } else {
+        Err(ModelError::LabelCount { expected, got })
     }
 }

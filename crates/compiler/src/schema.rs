@@ -65,16 +65,21 @@ impl OutputSchema {
     /// The class that `output` names: of the largest logit (ties: the first), or at the index.
     #[must_use]
     pub fn class(&self, output: &[i32]) -> Option<usize> {
-        let place = match output {
-            [] => return None,
-            [index] => usize::try_from(*index).ok()?,
+        self.place(output)
+            .filter(|&place| place < self.labels.len())
+    }
+
+    /// As [`OutputSchema::class`], for models without labels too.
+    pub(crate) fn place(&self, output: &[i32]) -> Option<usize> {
+        match output {
+            [] => None,
+            [index] => usize::try_from(*index).ok(),
             logits => {
                 let better =
                     |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-                (0..logits.len()).reduce(better)?
+                (0..logits.len()).reduce(better)
             }
-        };
-        (place < self.labels.len()).then_some(place)
+        }
     }
 
     /// The label of [`OutputSchema::class`].

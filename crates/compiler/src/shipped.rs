@@ -1,6 +1,7 @@
-//! The models that ship with the project, inside the binary.
+//! The models that ship with the project, inside the binary. models/README.md says where they are
+//! from.
 
-use crate::{Model, ModelError};
+use crate::{ImportOptions, InputScale, Model, ModelError, ModelSource};
 
 /// A model that ships with the project.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +14,7 @@ pub struct Shipped {
     pub labels: &'static [&'static str],
     /// The ONNX file.
     pub onnx: &'static [u8],
+    input_scale: InputScale,
     calibration: &'static str,
     samples: &'static str,
 }
@@ -28,9 +30,30 @@ pub struct Sample {
 
 /// Every model that ships with the project.
 #[must_use]
-pub fn shipped() -> &'static [Shipped] {
-    todo!()
+pub const fn shipped() -> &'static [Shipped] {
+    &SHIPPED
 }
+
+static SHIPPED: [Shipped; 2] = [
+    Shipped {
+        name: "tumour",
+        description: "Breast mass from 30 measurements of cell nuclei: malignant or benign.",
+        labels: &["malignant", "benign"],
+        onnx: include_bytes!("../../../models/tumour/model.onnx"),
+        input_scale: InputScale::PerElement,
+        calibration: include_str!("../../../models/tumour/calibration.csv"),
+        samples: include_str!("../../../models/tumour/samples.csv"),
+    },
+    Shipped {
+        name: "digits",
+        description: "Handwritten digit from 8 x 8 grey pixels, 0 to 16.",
+        labels: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+        onnx: include_bytes!("../../../models/digits/model.onnx"),
+        input_scale: InputScale::Shared,
+        calibration: include_str!("../../../models/digits/calibration.csv"),
+        samples: include_str!("../../../models/digits/samples.csv"),
+    },
+];
 
 impl Shipped {
     /// The model, imported and compiled.
@@ -38,20 +61,50 @@ impl Shipped {
     /// # Errors
     /// Never for a release: a test builds every one.
     pub fn model(&self) -> Result<Model, ModelError> {
-        todo!()
+        let options = ImportOptions {
+            input_scale: self.input_scale,
+            ..ImportOptions::default()
+        };
+        Model::build(&ModelSource {
+            name: self.name,
+            description: self.description,
+            labels: self.labels,
+            onnx: self.onnx,
+            calibration: &self.calibration(),
+            options: &options,
+        })
+    }
+
+    /// How the importer scales its input.
+    #[must_use]
+    pub const fn input_scale(&self) -> InputScale {
+        self.input_scale
     }
 
     /// What the importer calibrates with; disjoint from the samples.
     #[must_use]
     pub fn calibration(&self) -> Vec<Vec<f32>> {
-        let _ = self.calibration;
-        todo!()
+        rows(self.calibration).collect()
     }
 
     /// Questions that were neither trained nor calibrated with.
     #[must_use]
     pub fn samples(&self) -> Vec<Sample> {
-        let _ = self.samples;
-        todo!()
+        let sample = |mut row: Vec<f32>| Sample {
+            class: row.remove(0) as usize,
+            input: row,
+        };
+        rows(self.samples)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(sample)
+            .collect()
     }
+}
+
+/// The rows of an embedded table; the first line names the columns.
+fn rows(table: &'static str) -> impl Iterator<Item = Vec<f32>> {
+    let number = |field: &str| field.parse().expect("tests read every embedded table");
+    let lines = table.lines().skip(1);
+    lines.map(move |line| line.split(',').map(number).collect())
 }

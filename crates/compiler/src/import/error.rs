@@ -1,0 +1,211 @@
+//! Why a file is not imported.
+
+use std::fmt;
+
+use graph::{GraphError, InputError};
+use thiserror::Error;
+
+use crate::QuantiseError;
+
+/// Why a file is not imported.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// An option is out of its range.
+    #[error("bits are 2 to 16")]
+    BadOptions,
+    /// Longer than is read.
+    #[error("the file is longer than {} MiB", max >> 20)]
+    TooLong {
+        /// The bound, in bytes.
+        max: usize,
+    },
+    /// Not protocol buffers, or not ONNX.
+    #[error("the file is not ONNX")]
+    Malformed,
+    /// More messages or numbers than a model needs.
+    #[error("the file has too many parts")]
+    TooManyParts,
+    /// Something that this importer does not read: functions, sparse tensors, training.
+    #[error("the file has {what}, which are not supported")]
+    NotSupported {
+        /// What.
+        what: &'static str,
+    },
+    /// There is no graph.
+    #[error("the file has no graph")]
+    NoGraph,
+    /// Two things have one name.
+    #[error("two values are named {name}")]
+    DuplicateName {
+        /// The name.
+        name: Label,
+    },
+    /// Not exactly one input that is not a constant.
+    #[error("the model has {count} inputs; one is supported")]
+    InputCount {
+        /// How many.
+        count: usize,
+    },
+    /// The input is not a vector of floats of known size.
+    #[error("input {name}: not floats of a known size")]
+    BadInput {
+        /// The input.
+        name: Label,
+    },
+    /// Several outputs, and none was chosen, or none at all.
+    #[error("the model has {count} outputs; choose one")]
+    OutputCount {
+        /// How many.
+        count: usize,
+    },
+    /// The chosen output is not there.
+    #[error("the model has no output {name}")]
+    UnknownOutput {
+        /// The name asked for.
+        name: Label,
+    },
+    /// A node whose operator is not known.
+    #[error("node {node}: operator {operator} is not supported")]
+    UnknownOperator {
+        /// The node.
+        node: Label,
+        /// Its operator.
+        operator: Label,
+    },
+    /// A node whose operator is known, but not in this use.
+    #[error("node {node}: {why}")]
+    Unsupported {
+        /// The node.
+        node: Label,
+        /// Why not.
+        why: Unsupported,
+    },
+    /// A node takes a value that nothing makes.
+    #[error("node {node}: there is no value {value}")]
+    UnknownValue {
+        /// The node.
+        node: Label,
+        /// The value.
+        value: Label,
+    },
+    /// A node takes a value that it, or a node behind it, makes.
+    #[error("node {node}: {value} is made later: a cycle, or nodes out of order")]
+    Cycle {
+        /// The node.
+        node: Label,
+        /// The value.
+        value: Label,
+    },
+    /// A tensor that refers to another file.
+    #[error("tensor {tensor}: external data is not read")]
+    ExternalData {
+        /// The tensor.
+        tensor: Label,
+    },
+    /// A tensor whose dimensions, type and bytes do not fit each other, or too large.
+    #[error("tensor {tensor}: dimensions, type and bytes do not fit")]
+    BadTensor {
+        /// The tensor.
+        tensor: Label,
+    },
+    /// A tensor with an infinite element, or one that is not a number.
+    #[error("tensor {tensor}: an element is not finite")]
+    NotFinite {
+        /// The tensor.
+        tensor: Label,
+    },
+    /// There is nothing to calibrate with.
+    #[error("calibration needs at least one sample")]
+    NoCalibration,
+    /// A sample does not fit the model.
+    #[error("sample {}: {why}", place + 1)]
+    BadSample {
+        /// Which, counted from 0.
+        place: usize,
+        /// Why not.
+        why: BadSample,
+    },
+    /// A layer's numbers are too large or too small for any scale.
+    #[error("layer {layer}: no scale fits its numbers")]
+    NoScale {
+        /// The layer, counted from 0 among the float model's operators.
+        layer: usize,
+    },
+    /// What came out is not a sound graph.
+    #[error("the quantised model: {0}")]
+    Graph(#[from] GraphError),
+}
+
+/// Why a sample does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BadSample {
+    /// Its numbers cannot be quantised.
+    #[error(transparent)]
+    Quantise(#[from] QuantiseError),
+    /// The graph refuses it.
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+/// Why a known operator is not supported as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// Too few or too many inputs or outputs.
+    #[error("wrong number of inputs or outputs")]
+    Arity,
+    /// An operand must be a constant and is none, or the reverse.
+    #[error("an operand must be a constant, or must not be one")]
+    Operand,
+    /// Shapes do not fit each other.
+    #[error("shapes do not fit")]
+    Shape,
+    /// The layers have too many weights together.
+    #[error("too many weights")]
+    TooLarge,
+    /// Weights or biases overflow once their factors are applied.
+    #[error("a weight or bias is not finite")]
+    NotFinite,
+    /// An attribute has a value that is not supported.
+    #[error("an attribute's value is not supported")]
+    Attribute,
+    /// A constant is added to something that is not the output of one MatMul or Gemm.
+    #[error("a constant can only be added to the output of one MatMul or Gemm")]
+    ConstantAdd,
+    /// Softmax is supported at the end, or before ArgMax.
+    #[error("supported only at the end of a model, or before ArgMax")]
+    NotAtEnd,
+}
+
+/// A name from a file: at most 64 characters, nothing that moves a cursor.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(String);
+
+impl Label {
+    const MAX_CHARS: usize = 64;
+
+    pub(super) fn new(name: &str) -> Self {
+        let printable = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+        Self(name.chars().take(Self::MAX_CHARS).map(printable).collect())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0)
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
