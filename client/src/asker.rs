@@ -15,7 +15,7 @@ use wire::{Ledger, Outcome, Register, RequestId, Response, Time};
 use crate::{Answer, Latency, ProofStatus, QueryError, Question};
 
 /// How an [`Asker`] is set up.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AskerConfig {
     /// Entry gateway and rate class.
     pub edge: EdgeConfig,

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use directory::DirectoryError;
+use link::LinkError;
+use message::EdgeError;
 use thiserror::Error;
 use wire::RequestFailure;
 
@@ -94,6 +97,9 @@ pub enum QueryError {
         /// How old, in epochs.
         epochs: u64,
     },
+    /// The directory is not to be trusted, or not safe to choose routes by.
+    #[error("directory: {0}; refusing to send")]
+    Directory(DirectoryError),
     /// As many questions are under way as this client allows.
     #[error("too many questions at once; wait for an answer")]
     Overload,
@@ -126,6 +132,18 @@ pub enum ConnectError {
         /// How many there are.
         known: usize,
     },
+    /// The network's bootstrap list does not have the gateway asked for, or none at all.
+    #[error("the network file lists no such gateway in its bootstrap list")]
+    NoGateway,
+    /// The socket could not be opened.
+    #[error("link: {0}")]
+    Link(LinkError),
+    /// The directory is not to be trusted, or not safe to choose routes by.
+    #[error("directory: {0}; refusing to send")]
+    Directory(DirectoryError),
+    /// The directory in force has no place for this client.
+    #[error("cannot join: {0}")]
+    Unfit(EdgeError),
     /// None of the network's addresses gave a directory document in time.
     #[error("no gateway reached within {:.1} s", .after.as_secs_f64())]
     Unreachable {

@@ -2,13 +2,20 @@
 
 mod answer;
 mod asker;
+mod builder;
+mod client;
 mod error;
 mod input;
 mod nearest;
+mod query;
 mod question;
+mod seat;
 
 pub use answer::{Answer, Latency, ProofStatus};
 pub use asker::{Asker, AskerConfig, AskerCounts, AskerEvent, QueryId};
+pub use builder::ClientBuilder;
+pub use client::Client;
 pub use error::{ConnectError, QueryError};
 pub use input::Input;
+pub use query::Query;
 pub use question::{ModelListing, Question};

@@ -111,6 +111,11 @@ impl Question {
         labels.get(place).map(ToString::to_string)
     }
 
+    /// The input as it is sent.
+    pub(crate) fn input(&self) -> &[u8] {
+        &self.input
+    }
+
     pub(crate) fn to(&self) -> &Recipient {
         &self.to
     }
