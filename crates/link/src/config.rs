@@ -17,6 +17,9 @@ pub struct MeshConfig {
     pub frame_len: usize,
     /// Whether peers without a certificate may connect.
     pub admit_guests: bool,
+    /// Whether a peer whose key is not admitted comes in as a guest, instead of not at all.
+    /// For authorities, who do not know yet who will be in the document.
+    pub admit_strangers: bool,
     /// Every bound of the mesh.
     pub limits: Limits,
 }
@@ -30,6 +33,7 @@ impl MeshConfig {
             identity: None,
             frame_len,
             admit_guests: false,
+            admit_strangers: false,
             limits: Limits::default(),
         }
     }
@@ -50,6 +54,15 @@ impl MeshConfig {
         Self {
             admit_guests: true,
             ..self
+        }
+    }
+
+    /// The same, with guests admitted, and with unknown keys taken for guests.
+    #[must_use]
+    pub fn with_strangers(self) -> Self {
+        Self {
+            admit_strangers: true,
+            ..self.with_guests()
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{GuestId, Limits, LinkError, MeshConfig, MeshEvent, Peer, Services, l
 pub(crate) struct Shared {
     pub(crate) frame_len: usize,
     pub(crate) admit_guests: bool,
+    pub(crate) admit_strangers: bool,
     pub(crate) limits: Limits,
     pub(crate) services: Services,
     pub(crate) tls: Tls,
@@ -65,7 +66,11 @@ impl Shared {
         let windows = Windows::new(&config.limits, config.frame_len);
         let server = match config.listen {
             Some(address) => {
-                let crypto = tls.listening(admitted.clone(), config.admit_guests)?;
+                let crypto = tls.listening(
+                    admitted.clone(),
+                    config.admit_guests,
+                    config.admit_strangers,
+                )?;
                 let mut server = ServerConfig::with_crypto(Arc::new(crypto));
                 server
                     .transport_config(windows.listening(&config.limits))
@@ -83,6 +88,7 @@ impl Shared {
         Ok(Self {
             frame_len: config.frame_len,
             admit_guests: config.admit_guests,
+            admit_strangers: config.admit_strangers,
             dialling: windows.dialling(&config.limits, calls),
             tls,
             windows,
@@ -131,7 +137,7 @@ impl Shared {
                     Some(Peer::Node(id))
                 } else {
                     self.forget(number);
-                    None
+                    self.admit_strangers.then_some(Peer::Guest(GuestId(number)))
                 }
             }
             None if self.admit_guests => Some(Peer::Guest(GuestId(number))),

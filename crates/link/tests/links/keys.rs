@@ -51,6 +51,20 @@ async fn refuses_a_node_that_is_not_in_the_document() {
 }
 
 #[tokio::test]
+async fn an_unknown_key_is_a_guest_where_strangers_are_admitted() {
+    let mut host = Node::new(node(1).with_strangers()).await;
+    let mut known = Node::new(node(2)).await;
+    let mut unknown = Node::new(node(3)).await;
+    host.mesh.set_neighbours(vec![], vec![known.id()]);
+    known.mesh.set_neighbours(vec![host.entry()], vec![]);
+    known.up().await;
+    assert_eq!(host.up().await, Peer::Node(known.id()));
+    unknown.mesh.set_neighbours(vec![host.entry()], vec![]);
+    unknown.up().await;
+    assert!(matches!(host.up().await, Peer::Guest(_)));
+}
+
+#[tokio::test]
 async fn refuses_a_guest_where_guests_are_not_admitted() {
     let mut host = Node::new(node(1)).await;
     let mut guest = Node::new(client()).await;
