@@ -50,10 +50,7 @@ impl Descriptor {
     /// BLAKE3 of the encoding, signature included.
     #[must_use]
     pub fn hash(&self) -> DescriptorHash {
-        DescriptorHash(blake3::derive_key(
-            "subrosa 2026-11 descriptor hash",
-            &self.to_bytes(),
-        ))
+        DescriptorHash::of_bytes(&self.to_bytes())
     }
 
     /// The epoch for which it was signed.
@@ -97,6 +94,14 @@ impl Decode for Descriptor {
             2 => Ok(Self::Service(Box::new(ServiceDescriptor::decode(reader)?))),
             _ => Err(DecodeError::UnknownTag),
         }
+    }
+}
+
+impl DescriptorHash {
+    /// The hash of the descriptor with this encoding.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(blake3::derive_key("subrosa 2026-11 descriptor hash", bytes))
     }
 }
 
@@ -233,6 +238,21 @@ impl NodeDescriptor {
         } else {
             None
         }
+    }
+
+    /// What no two nodes of one document may share: name, addresses, Sphinx keys; each as bytes
+    /// that begin with its kind.
+    pub fn marks(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let name = std::iter::once([b"n", self.name.as_str().as_bytes()].concat());
+        let keys =
+            [self.sphinx_key, self.next_sphinx_key].map(|key| [b"k", key.0.as_slice()].concat());
+        let addresses = self.addresses.iter().map(|socket| {
+            let mut writer = Writer::default();
+            writer.u8(b'a');
+            address::encode_one(socket, &mut writer);
+            writer.into_bytes()
+        });
+        name.chain(keys).chain(addresses)
     }
 
     fn signed_bytes(&self) -> Vec<u8> {

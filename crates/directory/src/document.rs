@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{Decode, DecodeError, Encode, Epoch, NodeId, Reader, Writer};
 
-use crate::{
-    Descriptor, Network, NodeDescriptor, Parameters, Role, ServiceDescriptor, Subject, address,
-};
+use crate::{Descriptor, Network, NodeDescriptor, Parameters, Role, ServiceDescriptor, Subject};
 
 /// One view of the network for one epoch (docs/spec/directory.md, 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,11 +209,11 @@ fn without_shared_marks<'a>(
     let held: BTreeMap<Vec<u8>, NodeId> = before
         .into_iter()
         .flat_map(Document::nodes)
-        .flat_map(|node| marks(node).map(|mark| (mark, node.id)))
+        .flat_map(|node| node.marks().map(|mark| (mark, node.id)))
         .collect();
     let mut claims: BTreeMap<Vec<u8>, BTreeSet<NodeId>> = BTreeMap::new();
     for node in &nodes {
-        for mark in marks(node) {
+        for mark in node.marks() {
             claims.entry(mark).or_default().insert(node.id);
         }
     }
@@ -225,21 +223,8 @@ fn without_shared_marks<'a>(
     };
     nodes
         .into_iter()
-        .filter(|node| marks(node).all(|mark| keeps(mark, node.id)))
+        .filter(|node| node.marks().all(|mark| keeps(mark, node.id)))
         .collect()
-}
-
-/// What no two nodes may share: name, addresses, Sphinx keys.
-pub(crate) fn marks(node: &NodeDescriptor) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let name = std::iter::once([b"n", node.name.as_str().as_bytes()].concat());
-    let keys = [node.sphinx_key, node.next_sphinx_key].map(|key| [b"k", key.0.as_slice()].concat());
-    let addresses = node.addresses.iter().map(|socket| {
-        let mut writer = Writer::default();
-        writer.u8(b'a');
-        address::encode_one(socket, &mut writer);
-        writer.into_bytes()
-    });
-    name.chain(keys).chain(addresses)
 }
 
 /// The services whose gateways all serve, within the document's bounds.
