@@ -1,5 +1,8 @@
 //! What keeps a provider from serving.
 
+use std::io;
+
+use link::LinkError;
 use message::EdgeError;
 use thiserror::Error;
 
@@ -39,6 +42,15 @@ pub enum ProviderError {
     /// This machine has no sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxUnavailable),
+    /// The system gives no threads for models.
+    #[error("no threads for models: {0}")]
+    Threads(io::ErrorKind),
+    /// The loading of models was interrupted.
+    #[error("the loading of models was interrupted")]
+    Interrupted,
+    /// The socket could not be opened.
+    #[error("link: {0}")]
+    Link(#[from] LinkError),
     /// The network has no place for this provider.
     #[error(transparent)]
     Edge(#[from] EdgeError),

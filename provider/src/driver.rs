@@ -1,0 +1,246 @@
+//! The provider at its uplink: requests in, models on threads of their own, answers out.
+
+mod seat;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use compiler::Model;
+use directory::{Descriptor, Identity, Network, Topology};
+use link::Services;
+use message::SealingKey;
+use message::driver::{EdgeReport, Publish, Uplink, UplinkConfig, UplinkHandle, UplinkStatus};
+use metrics::counter;
+use tokio::sync::{mpsc, watch};
+use wire::{Encode, NodeId, NodeName};
+
+use crate::workers::{LoadedModels, Workers};
+use crate::{
+    Bounds, Job, JobDone, Provider, ProviderConfig, ProviderCounts, ProviderError, Sandbox,
+    SandboxFault, SandboxLimits, Service, model_card,
+};
+use seat::Seat;
+
+/// What a provider's driver is told. No `Debug`: it holds keys.
+pub struct NodeConfig {
+    /// The network, as `network.toml` describes it.
+    pub network: Arc<Network>,
+    /// The entry gateway, which also keeps the mailbox.
+    pub gateway: NodeId,
+    /// Where it is reached until a document says otherwise.
+    pub addresses: Vec<SocketAddr>,
+    /// The provider's name in the catalogue.
+    pub name: NodeName,
+    /// The key made for its mailbox; kept across restarts.
+    pub mailbox: Identity,
+    /// Opens what is sealed to it; kept across restarts.
+    pub sealing_key: SealingKey,
+    /// What it serves: 1 to 16 models of different names.
+    pub models: Vec<Model>,
+    /// Bounds of its memory.
+    pub bounds: Bounds,
+    /// Bounds of its models.
+    pub sandbox: SandboxLimits,
+    /// Threads that run models.
+    pub threads: usize,
+}
+
+/// A provider at work, until it is shut down or dropped.
+pub struct Node {
+    handle: UplinkHandle<Seat>,
+    counts: watch::Receiver<ProviderCounts>,
+    work: tokio::task::JoinHandle<()>,
+    stop: mpsc::Sender<()>,
+}
+
+/// Serves until `stop` is done.
+///
+/// # Errors
+/// [`ProviderError`] if it cannot start, or if the directory ends it.
+pub async fn run(
+    config: NodeConfig,
+    services: Services,
+    stop: impl Future<Output = ()>,
+) -> Result<(), ProviderError> {
+    let node = Node::start(config, services).await?;
+    let mut handle = node.handle.clone();
+    let ended = tokio::select! {
+        () = stop => false,
+        () = handle.closed() => true,
+    };
+    let status = handle.status();
+    drop(handle);
+    node.shutdown().await;
+    match status {
+        UplinkStatus::Unfit(why) if ended => Err(why.into()),
+        _ => Ok(()),
+    }
+}
+
+impl Node {
+    /// Loads the models and starts to dial. Returns before it serves; see [`Self::ready`].
+    ///
+    /// # Errors
+    /// [`ProviderError`]: a model, the sandbox or the socket.
+    pub async fn start(config: NodeConfig, services: Services) -> Result<Self, ProviderError> {
+        let geometry = config.network.parameters().geometry;
+        let cards = config
+            .models
+            .iter()
+            .map(|model| model_card(geometry, model));
+        let service = Arc::new(Service::new(
+            config.name,
+            config.gateway,
+            config.mailbox,
+            config.sealing_key.public().clone(),
+            cards.collect::<Result<_, _>>()?,
+        )?);
+        let (results_sender, results) = mpsc::channel(config.bounds.jobs.max(1));
+        let loaded = load(config.models, config.sandbox).await?;
+        let queue = config.bounds.jobs;
+        let clock = &services.clock;
+        let workers = Workers::start(config.threads, queue, loaded, clock, &results_sender)
+            .map_err(|why| ProviderError::Threads(why.kind()))?;
+
+        let (counts_sender, counts) = watch::channel(ProviderCounts::default());
+        let tap = services.tap.clone();
+        let provider_config = ProviderConfig {
+            service: Arc::clone(&service),
+            sealing_key: config.sealing_key,
+            class: config.network.parameters().provider_class,
+            bounds: config.bounds,
+        };
+        let uplink_config = UplinkConfig {
+            network: config.network,
+            gateway: config.gateway,
+            addresses: config.addresses,
+            role: "provider",
+            publish: Some(publisher(service)),
+        };
+        let uplink = Uplink::start(uplink_config, services, move |now, rng, topology| {
+            Provider::new(now, rng, provider_config, topology)
+                .map(|provider| Seat::new(provider, counts_sender, tap))
+        });
+        let (handle, jobs) = uplink.await?.split();
+        let (stop, stopped) = mpsc::channel(1);
+        let work = Work {
+            handle: handle.clone(),
+            workers,
+            jobs,
+            results,
+            stopped,
+        };
+        Ok(Self {
+            handle,
+            counts,
+            work: tokio::spawn(work.run()),
+            stop,
+        })
+    }
+
+    /// Waits until it serves, and returns the document by which it does.
+    ///
+    /// # Errors
+    /// How the uplink stands, if it ended instead.
+    pub async fn ready(&mut self) -> Result<Arc<Topology>, UplinkStatus> {
+        self.handle.ready().await
+    }
+
+    /// How its uplink stands.
+    #[must_use]
+    pub fn status(&self) -> UplinkStatus {
+        self.handle.status()
+    }
+
+    /// What it counted, as of its last slot.
+    #[must_use]
+    pub fn counts(&self) -> ProviderCounts {
+        *self.counts.borrow()
+    }
+
+    /// What its edge counted, as of the last second.
+    #[must_use]
+    pub fn report(&self) -> Option<EdgeReport> {
+        self.handle.report()
+    }
+
+    /// Stops: takes no more jobs, closes the link, and waits until that is done.
+    pub async fn shutdown(self) {
+        drop(self.handle);
+        drop(self.stop);
+        // The task ends with its uplink; it panics only if a job's end did.
+        let _ = self.work.await;
+    }
+}
+
+/// Between uplink and threads.
+struct Work {
+    handle: UplinkHandle<Seat>,
+    workers: Workers,
+    jobs: mpsc::Receiver<Job>,
+    results: mpsc::Receiver<JobDone>,
+    stopped: mpsc::Receiver<()>,
+}
+
+impl Work {
+    async fn run(mut self) {
+        loop {
+            let done = tokio::select! {
+                _ = self.stopped.recv() => break,
+                job = self.jobs.recv() => match job {
+                    Some(job) => self.workers.submit(job).err(),
+                    None => return,
+                },
+                done = self.results.recv() => done,
+            };
+            if let Some(done) = done {
+                let outcome = label(&done.result);
+                counter!("subrosa_jobs_total", "outcome" => outcome).increment(1);
+                if self.handle.command(done).await.is_err() {
+                    return;
+                }
+            }
+        }
+        drop(self.handle);
+        // Ends with the uplink.
+        while self.jobs.recv().await.is_some() {}
+    }
+}
+
+/// Checks and compiles the modules, away from the tasks.
+async fn load(models: Vec<Model>, limits: SandboxLimits) -> Result<LoadedModels, ProviderError> {
+    let load_all = move || {
+        let sandbox = Sandbox::new(limits)?;
+        let load = |model: Model| {
+            let loaded = sandbox.load(&model.module.bytes, model.module.fuel);
+            let name = model.name;
+            match loaded {
+                Ok(loaded) => Ok((model.graph_hash, loaded)),
+                Err(why) => Err(ProviderError::Rejected { name, why }),
+            }
+        };
+        models.into_iter().map(load).collect()
+    };
+    tokio::task::spawn_blocking(load_all)
+        .await
+        .unwrap_or(Err(ProviderError::Interrupted))
+}
+
+fn publisher(service: Arc<Service>) -> Publish {
+    Box::new(move |epoch| Descriptor::Service(Box::new(service.descriptor(epoch))).to_bytes())
+}
+
+/// A job's end, in metrics.
+fn label(result: &Result<Vec<i32>, SandboxFault>) -> &'static str {
+    match result {
+        Ok(_) => "output",
+        Err(SandboxFault::BadInput) => "bad_input",
+        Err(SandboxFault::ModelTimeout) => "timeout",
+        Err(SandboxFault::ModelMemory | SandboxFault::StackOverflow) => "memory",
+        Err(SandboxFault::GuestAbi | SandboxFault::Trap) => "fault",
+        Err(SandboxFault::Busy) => "busy",
+    }
+}
+
+/// Threads that run models by default: a model of this size is done in well under a tick.
+pub const DEFAULT_THREADS: usize = 2;
