@@ -14,6 +14,8 @@ mod check;
 mod compile;
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod hostile;
 mod limiter;
 
 use std::sync::Arc;
