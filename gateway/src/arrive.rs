@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use directory::{Place, Topology};
 use sphinx::{Address, Next, Packet, Payload, Peeled};
-use wire::{Epoch, Handle, MailboxAddress, NodeId, Refusal};
+use wire::{Handle, MailboxAddress, NodeId, Refusal};
 
 use crate::gateway::Gateway;
 use crate::mailbox;
@@ -23,7 +23,7 @@ pub(crate) fn allows(topology: &Topology, next: &Next) -> bool {
 }
 
 impl Gateway {
-    pub(crate) fn place(&mut self, epoch: Epoch, peeled: Peeled) -> Result<(), Refusal> {
+    pub(crate) fn place(&mut self, peeled: Peeled) -> Result<(), Refusal> {
         match peeled {
             Peeled::Forward {
                 packet,
@@ -34,7 +34,7 @@ impl Gateway {
                 if delay != Duration::ZERO {
                     return Err(Refusal::DelayOutOfRange);
                 }
-                self.pass_on(epoch, next, packet)
+                self.pass_on(next, packet)
             }
             Peeled::Deliver {
                 address,
@@ -45,10 +45,10 @@ impl Gateway {
     }
 
     /// To layer 1 on the gateway's own clock, or to a client's queue.
-    fn pass_on(&mut self, epoch: Epoch, next: Address, packet: Packet) -> Result<(), Refusal> {
+    fn pass_on(&mut self, next: Address, packet: Packet) -> Result<(), Refusal> {
         let node = NodeId(next.0);
-        let topology = self.gate.topology(epoch);
-        if topology.is_some_and(|topology| topology.place(&node).is_some()) {
+        // Stage 2 let nodes pass only if they are in layer 1 of the packet's own epoch.
+        if self.knows(&node) {
             let held = self.layer.hold(self.limits.layer_queue, node, packet);
             return held.then_some(()).ok_or(Refusal::Overload);
         }

@@ -116,6 +116,11 @@ impl Gateway {
         }
     }
 
+    /// Sends nothing into layer 1 by itself until there is another topology.
+    pub fn stop_loops(&mut self) {
+        self.layer.stop();
+    }
+
     /// A frame of a client: to the mix that its prefix names, at once.
     pub fn handle_client_frame(&mut self, now: Time, guest: GuestId, prefix: u16, packet: &[u8]) {
         self.ledger.received += 1;
@@ -131,8 +136,7 @@ impl Gateway {
         }
         let unsealed = self.gate.opener().open(now, packet);
         if let Some(admitted) = self.admit(now, unsealed) {
-            let epoch = admitted.log_entry().epoch;
-            self.arrive(epoch, admitted.finish());
+            self.arrive(admitted.finish());
         }
     }
 
@@ -174,11 +178,11 @@ impl Gateway {
         }
     }
 
-    /// Stage 4: puts a packet that was opened with the key of `epoch` where it belongs.
+    /// Stage 4: puts a packet where it belongs.
     ///
     /// Nothing leaves at once, whatever it is: neither a refusal nor a delivery shows.
-    pub fn arrive(&mut self, epoch: Epoch, peeled: Peeled) {
-        match self.place(epoch, peeled) {
+    pub fn arrive(&mut self, peeled: Peeled) {
+        match self.place(peeled) {
             Ok(()) => self.in_stages = self.in_stages.saturating_sub(1),
             Err(refusal) => self.refuse(refusal),
         }
@@ -189,8 +193,8 @@ impl Gateway {
         self.accounts.disconnect(now, guest);
     }
 
-    /// Counts frames that the link refused before they came here.
-    pub fn refused_by_link(&mut self, frames: u64, refusal: Refusal) {
+    /// Counts frames that were refused before they came here.
+    pub fn refuse_unseen(&mut self, refusal: Refusal, frames: u64) {
         self.ledger.received += frames;
         self.refuse_many(refusal, frames);
     }
@@ -201,16 +205,19 @@ impl Gateway {
         self.refuse_many(refusal, frames);
     }
 
-    /// Lets every clock that is due tick, and drops the keys whose time is over.
-    pub fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) {
+    /// Lets every clock that is due tick, and drops the keys whose time is over: returns whether
+    /// any went, and [`Self::opener`] must be taken anew.
+    pub fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) -> bool {
         self.depart(now, rng);
         while let Some(account) = self.accounts.due(now) {
             self.deliver(now, rng, account);
         }
-        if self.gate.expire(now) {
+        let expired = self.gate.expire(now);
+        if expired {
             self.windows.retain(|_, window| now < window.until);
             self.forget_epochs();
         }
+        expired
     }
 
     /// Builds ahead what a later tick may need. Call it after sending: then building a packet
@@ -253,6 +260,12 @@ impl Gateway {
         self.refuse_many(Refusal::Draining, waiting);
     }
 
+    /// Whether packets for `epoch` can be opened.
+    #[must_use]
+    pub fn has_key(&self, epoch: Epoch) -> bool {
+        self.gate.has_key(epoch)
+    }
+
     /// What stage 1 needs, for other threads. Take it anew after each change of keys.
     #[must_use]
     pub fn opener(&self) -> &Opener {
@@ -292,6 +305,17 @@ impl Gateway {
     #[must_use]
     pub fn loss(&self) -> &LossTest {
         self.layer.loss()
+    }
+
+    /// Whether some document in use lists the node.
+    pub(crate) fn knows(&self, node: &NodeId) -> bool {
+        let topologies = self
+            .windows
+            .keys()
+            .filter_map(|epoch| self.gate.topology(*epoch));
+        topologies
+            .into_iter()
+            .any(|topology| topology.place(node).is_some())
     }
 
     pub(crate) fn next_turn(&mut self) -> Turn {

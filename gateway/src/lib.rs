@@ -6,6 +6,7 @@ mod arrive;
 mod bucket;
 mod calls;
 mod deliver;
+mod driver;
 mod gateway;
 mod layer_clock;
 mod limits;
@@ -13,5 +14,6 @@ mod mailbox;
 
 pub use admit::{Admission, Applicant, Decision, EveryoneUpToTheBound};
 pub use calls::Answer;
+pub use driver::{GatewayConfig, GatewayError, run};
 pub use gateway::{Census, Gateway};
 pub use limits::Limits;

@@ -14,8 +14,6 @@ mod check;
 mod compile;
 #[cfg(test)]
 mod differential;
-#[cfg(test)]
-mod hostile;
 mod limiter;
 
 use std::sync::Arc;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{
-    Document, DocumentHash, Identity, NodeDescriptor, NodeDraft, Parameters, Previous, Role,
-    Topology,
+    Descriptor, Document, DocumentHash, Finite, Identity, InputSchema, Line, ModelCard, ModelName,
+    NodeDescriptor, NodeDraft, OutputSchema, Parameters, Previous, Role, ServiceDescriptor,
+    ServiceDraft, Topology,
 };
 use link::{Frame, GuestId, Peer};
 use mix::peel::Window;
@@ -13,7 +14,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sphinx::{Address, Geometry, Hop, Packet, Peeled, RouteKey, SecretKey};
 use subrosa_gateway::{Answer, EveryoneUpToTheBound, Gateway, Limits};
-use wire::{Epoch, Handle, NodeId, NodeName, Register, Time};
+use wire::{
+    AnswerClass, Call, Encode, Epoch, GraphHash, Handle, MailboxAddress, NodeId, NodeName, Refusal,
+    Register, Reply, Time,
+};
 
 /// The gateway under test, and everything around it.
 pub struct Network {
@@ -23,6 +27,8 @@ pub struct Network {
     pub topology: Arc<Topology>,
     pub parameters: Parameters,
     nodes: Vec<Node>,
+    /// The key of whatever comes after the gateway.
+    beyond: RouteKey,
 }
 
 /// A node by its keys.
@@ -41,7 +47,9 @@ impl Network {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let nodes: Vec<Node> = (0..8).map(|place| Node::new(&mut rng, place)).collect();
         let parameters = Parameters {
-            geometry: Geometry::new(2048).unwrap(),
+            geometry: Geometry::new(1024).unwrap(),
+            epoch: Duration::from_secs(60),
+            overlap: Duration::from_secs(10),
             ..Parameters::demo()
         };
         let id = nodes[GATEWAY].identity.node_id();
@@ -55,6 +63,7 @@ impl Network {
             topology,
             parameters,
             nodes,
+            beyond: RouteKey::new(SecretKey::from_bytes([7; 32]).public()).unwrap(),
         };
         network.enter_epoch(Epoch(1));
         network
@@ -88,12 +97,60 @@ impl Network {
             epoch: self.topology.epoch(),
             class,
         };
-        let call = wire::Call::Register(register);
+        let call = Call::Register(register);
         let from = Peer::Guest(GuestId(guest));
         let answer = self
             .gateway
             .handle_call(self.now, &mut self.rng, from, call);
-        assert_eq!(answer, Answer::Reply(wire::Reply::Done));
+        assert_eq!(answer, Answer::Reply(Reply::Done));
+    }
+
+    /// Attaches the mailbox of a known key to a registered client.
+    pub fn attach(&mut self, guest: u64, handle: Handle, counter: u64) -> MailboxAddress {
+        let key = Identity::from_seed(&[4; 32]);
+        let epoch = self.topology.epoch();
+        let attach = message::attach(&key, self.id(GATEWAY), handle, epoch, counter);
+        let from = Peer::Guest(GuestId(guest));
+        let call = Call::Attach(attach);
+        let answer = self
+            .gateway
+            .handle_call(self.now, &mut self.rng, from, call);
+        assert_eq!(answer, Answer::Reply(Reply::Done));
+        key.mailbox()
+    }
+
+    /// A service's descriptor, encoded for publication.
+    pub fn service_descriptor(&self) -> Vec<u8> {
+        let one = Finite::new(1.0).unwrap();
+        let card = ModelCard {
+            name: ModelName::new("tumour").unwrap(),
+            description: Line::new("a model").unwrap(),
+            graph_hash: GraphHash([1; 32]),
+            module_hash: [2; 32],
+            class: AnswerClass::One,
+            input: InputSchema {
+                elements: 30,
+                scale: vec![one],
+                zero: vec![one],
+                lo: -128,
+                hi: 127,
+            },
+            output: OutputSchema {
+                elements: 2,
+                scale: one,
+                labels: Vec::new(),
+            },
+            fuel: 1,
+        };
+        let draft = ServiceDraft {
+            name: NodeName::new("provider-1").unwrap(),
+            epoch: Epoch(2),
+            gateways: vec![self.id(GATEWAY)],
+            sealing_key: vec![1; ServiceDescriptor::SEALING_KEY_LEN],
+            models: vec![card],
+        };
+        let descriptor = ServiceDescriptor::sign(&Identity::from_seed(&[4; 32]), draft);
+        Descriptor::Service(Box::new(descriptor)).to_bytes()
     }
 
     /// The gateway as a hop.
@@ -105,7 +162,7 @@ impl Network {
     pub fn hop(&self, node: usize) -> Hop {
         Hop {
             address: self.id(node).into(),
-            key: self.nodes[node].route_key(self.topology.epoch()),
+            key: self.topology.relay(&self.id(node)).unwrap().key.clone(),
             delay: Duration::ZERO,
         }
     }
@@ -123,10 +180,9 @@ impl Network {
 
     /// A packet as layer 3 hands it over, to go on to `next`.
     pub fn passing(&mut self, next: Address) -> Packet {
-        let key = RouteKey::new(SecretKey::from_bytes([7; 32]).public()).unwrap();
         let last = Hop {
             address: next,
-            key,
+            key: self.beyond.clone(),
             delay: Duration::ZERO,
         };
         let route = [self.gateway_hop(), last];
@@ -178,7 +234,7 @@ impl Network {
     }
 
     /// How often the gateway refused for `refusal`.
-    pub fn refused(&self, refusal: wire::Refusal) -> u64 {
+    pub fn refused(&self, refusal: Refusal) -> u64 {
         self.gateway.ledger().refused.of(refusal)
     }
 
@@ -234,10 +290,6 @@ impl Node {
         SecretKey::from_bytes(*self.identity.derive("test sphinx key", epoch.0))
     }
 
-    fn route_key(&self, epoch: Epoch) -> RouteKey {
-        RouteKey::new(self.secret(epoch).public()).unwrap()
-    }
-
     fn descriptor(&self, epoch: Epoch) -> NodeDescriptor {
         let draft = NodeDraft {
             name: self.name.clone(),
@@ -255,6 +307,9 @@ fn topology(nodes: &[Node], parameters: &Parameters, epoch: Epoch) -> Arc<Topolo
     let some = |places: std::ops::Range<usize>| -> Vec<NodeDescriptor> {
         nodes[places].iter().map(|n| n.descriptor(epoch)).collect()
     };
+    // Another order of layer 1 in every epoch, as the authorities would draw it.
+    let mut first = some(0..2);
+    first.rotate_left(usize::try_from(epoch.0 + 1).unwrap() % 2);
     let document = Document {
         network: [0; 32],
         epoch,
@@ -266,7 +321,7 @@ fn topology(nodes: &[Node], parameters: &Parameters, epoch: Epoch) -> Arc<Topolo
         beacon: [0; 32],
         commitments: Vec::new(),
         silent: Vec::new(),
-        layers: [some(0..2), some(2..4), some(4..6)],
+        layers: [first, some(2..4), some(4..6)],
         gateways: some(6..8),
         services: Vec::new(),
     };
