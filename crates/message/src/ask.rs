@@ -391,10 +391,6 @@ fn request_shape(
 }
 
 /// Reply blocks on routes of their own, as the request carries them and as the book keeps them.
-#[expect(
-    clippy::type_complexity,
-    reason = "two lists that belong together, taken apart at once"
-)]
 fn reply_blocks(
     rng: &mut dyn CryptoRng,
     around: &Surroundings<'_>,

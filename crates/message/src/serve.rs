@@ -168,7 +168,7 @@ pub(crate) fn answer(
         .iter()
         .zip(path.surbs)
         .map(|(fragment, surb)| Job::Reply {
-            surb,
+            surb: Box::new(surb),
             payload: sealed_reply(&key, fragment),
         })
         .collect())

@@ -39,7 +39,7 @@ pub(crate) enum Job {
         part: Part,
     },
     /// A fragment of an answer, sealed: to be put on its reply block.
-    Reply { surb: Surb, payload: Vec<u8> },
+    Reply { surb: Box<Surb>, payload: Vec<u8> },
 }
 
 /// Which packet of which attempt.

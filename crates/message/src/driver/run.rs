@@ -347,7 +347,7 @@ where
             }
             // The subscriber asks again at its own gaps.
             (Asked::Directory(_), Err(_)) => {}
-            (Asked::Register(register), reply) => self.registered(now, &register, reply),
+            (Asked::Register(register), reply) => self.registered(now, &register, &reply),
             (Asked::Core, Ok(Reply::Done)) => {}
             (Asked::Core, reply) => {
                 tracing::warn!(reply = name(&reply), "the gateway did not do as asked");
@@ -356,13 +356,13 @@ where
         }
     }
 
-    fn registered(&mut self, now: Time, register: &Register, reply: Result<Reply, LinkError>) {
+    fn registered(&mut self, now: Time, register: &Register, reply: &Result<Reply, LinkError>) {
         let current = self.core.as_ref().map(P::register);
         if self.link != Link::Registering || current.as_ref() != Some(register) {
             // For a link or an epoch that is over.
             return;
         }
-        if let Ok(Reply::Done) = reply {
+        if *reply == Ok(Reply::Done) {
             self.link = Link::Registered;
             if let Some(core) = &mut self.core {
                 core.link_up();
@@ -370,7 +370,7 @@ where
             self.status(UplinkStatus::Ready);
             self.make_core_calls(now);
         } else {
-            tracing::warn!(reply = name(&reply), "the gateway did not register us");
+            tracing::warn!(reply = name(reply), "the gateway did not register us");
             self.link = Link::Up;
             self.retry_at = Some(now.after(RETRY));
         }
@@ -491,6 +491,7 @@ enum Told {
     InPart,
 }
 
+#[derive(Clone, Copy)]
 enum Way {
     In,
     Out,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use directory::Parameters;
 use sphinx::Geometry;
 use subrosa_message::{Edge, EdgeConfig, EdgeError};
-use wire::{AnswerClass, Epoch, Refusal, Time};
+use wire::{AnswerClass, Epoch, NodeId, Refusal, Time};
 
 use crate::network::{World, draft, gateway, response, topology, topology_with};
 
@@ -107,7 +107,7 @@ fn an_older_document_or_one_without_a_place_is_refused() {
     assert_eq!(edge.register(), register);
 
     let stranger = EdgeConfig {
-        gateway: gateway(7),
+        gateway: NodeId([77; 32]),
         class: 0,
     };
     let refused = Edge::new(Time::ZERO, rng, stranger, topology(1)).err();

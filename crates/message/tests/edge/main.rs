@@ -1,4 +1,10 @@
 //! The edge against a small network in memory: real packets, a virtual clock, seeded.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test may fail by panic, in its helpers too"
+)]
 
 mod clock;
 mod epochs;
