@@ -93,6 +93,9 @@ impl Graph {
     }
 
     /// The output: the last value.
+    ///
+    /// # Panics
+    /// Never: a graph that exists has at most [`MAX_NODES`] nodes.
     #[must_use]
     pub fn output(&self) -> ValueId {
         ValueId(u32::try_from(self.nodes.len()).expect("a graph has at most MAX_NODES nodes"))

@@ -465,7 +465,7 @@ fn reshape(node: &NodeProto, inputs: &[Value]) -> Refused {
     if count == 1 && matches!(shape.as_slice(), [-1 | 1]) {
         return Ok(x.clone());
     }
-    let [-1 | 0 | 1, rest @ ..] = shape.as_slice() else {
+    let [-1..=1, rest @ ..] = shape.as_slice() else {
         return Err(Unsupported::Shape);
     };
     let dims = match rest {
