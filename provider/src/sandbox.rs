@@ -14,6 +14,8 @@ mod check;
 mod compile;
 #[cfg(test)]
 mod differential;
+#[cfg(test)]
+mod hostile;
 mod limiter;
 
 use std::sync::Arc;
@@ -206,6 +208,9 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`SandboxFault`] if there is no output.
+    ///
+    /// # Panics
+    /// Never: the engine was made to count fuel.
     pub fn run(&self, input: &[i32]) -> Result<Run, SandboxFault> {
         if input.len() != self.abi.input.elements {
             return Err(SandboxFault::BadInput);

@@ -10,6 +10,8 @@ mod lower;
 mod quantise;
 mod scan;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 use graph::Graph;
 use rten_onnx::onnx::ModelProto;

@@ -149,3 +149,47 @@ fn check_labels(graph: &Graph, output: &OutputSchema) -> Result<(), ModelError> 
         Err(ModelError::LabelCount { expected, got })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shipped;
+
+    fn built(change: impl FnOnce(&mut ModelSource<'_>)) -> Result<Model, ModelError> {
+        let shipped = shipped()[0];
+        let (calibration, options) = (shipped.calibration(), ImportOptions::default());
+        let mut source = ModelSource {
+            name: shipped.name,
+            description: shipped.description,
+            labels: shipped.labels,
+            onnx: shipped.onnx,
+            calibration: &calibration,
+            options: &options,
+        };
+        change(&mut source);
+        Model::build(&source)
+    }
+
+    #[test]
+    fn names_are_plain() {
+        for name in ["", "Tumour", "a b", "tumour\n", "é", "x/../y"] {
+            assert_eq!(built(|s| s.name = name), Err(ModelError::BadName));
+        }
+    }
+
+    #[test]
+    fn a_description_is_one_line() {
+        assert_eq!(
+            built(|s| s.description = "a\nb"),
+            Err(ModelError::BadDescription)
+        );
+    }
+
+    #[test]
+    fn labels_are_as_many_as_classes_or_none() {
+        let (expected, got) = (2, 1);
+        let one = built(|s| s.labels = &["only"]);
+        assert_eq!(one, Err(ModelError::LabelCount { expected, got }));
+        assert!(built(|s| s.labels = &[]).is_ok());
+    }
+}

@@ -108,3 +108,57 @@ pub enum QuantiseError {
         element: usize,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema(scale: &[f32], zero: &[f32]) -> InputSchema {
+        InputSchema {
+            elements: 3,
+            scale: scale.to_vec(),
+            zero: zero.to_vec(),
+            lo: -100,
+            hi: 100,
+        }
+    }
+
+    #[test]
+    fn quantising_rounds_halves_away_from_zero_and_clamps() {
+        let halves = schema(&[2.0], &[0.0]).quantise(&[1.0, -1.0, 3.0]);
+        assert_eq!(halves, Ok(vec![1, -1, 2]));
+        let outside = schema(&[1.0], &[0.0]).quantise(&[f32::MAX, f32::MIN, -0.49]);
+        assert_eq!(outside, Ok(vec![100, -100, 0]));
+    }
+
+    #[test]
+    fn each_element_has_its_own_scale_and_zero() {
+        let each = schema(&[1.0, 0.5, 0.25], &[10.0, 0.0, -1.0]).quantise(&[12.0, 2.0, 1.0]);
+        assert_eq!(each, Ok(vec![2, 4, 8]));
+    }
+
+    #[test]
+    fn numbers_that_are_no_input_are_refused_with_their_place() {
+        let schema = schema(&[1.0], &[0.0]);
+        let short = schema.quantise(&[1.0]).unwrap_err();
+        assert_eq!(short.to_string(), "expected 3 numbers, got 1");
+        for bad in [f32::NAN, f32::INFINITY] {
+            let error = schema.quantise(&[0.0, bad, 0.0]).unwrap_err();
+            assert_eq!(error, QuantiseError::NotFinite { element: 1 });
+        }
+    }
+
+    #[test]
+    fn a_class_is_the_first_of_the_largest_logits_or_the_index() {
+        let output = OutputSchema {
+            elements: 3,
+            scale: 1.0,
+            labels: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        };
+        assert_eq!(output.label(&[5, 9, 9]), Some("b"));
+        assert_eq!(output.label(&[2]), Some("c"));
+        assert_eq!(output.label(&[3]), None);
+        assert_eq!(output.label(&[-1]), None);
+        assert_eq!(output.label(&[]), None);
+    }
+}

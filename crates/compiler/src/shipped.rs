@@ -108,3 +108,51 @@ fn rows(table: &'static str) -> impl Iterator<Item = Vec<f32>> {
     let lines = table.lines().skip(1);
     lines.map(move |line| line.split(',').map(number).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_model_answers_its_held_out_samples() {
+        let wanted = [("tumour", 30, 114, 112), ("digits", 64, 200, 196)];
+        for (shipped, (name, elements, count, right)) in shipped().iter().zip(wanted) {
+            let model = shipped.model().unwrap();
+            assert_eq!(
+                (model.name.as_str(), model.input.elements),
+                (name, elements)
+            );
+            let samples = shipped.samples();
+            assert_eq!(samples.len(), count);
+            let says = |sample: &Sample| {
+                let input = model.input.quantise(&sample.input).unwrap();
+                model.output.class(&model.graph.run(&input).unwrap())
+            };
+            let correct = samples.iter().filter(|s| says(s) == Some(s.class)).count();
+            assert_eq!(correct, right, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_sample_was_calibrated_with() {
+        for shipped in shipped() {
+            let calibration = shipped.calibration();
+            let samples = shipped.samples();
+            assert!(
+                samples
+                    .iter()
+                    .all(|sample| !calibration.contains(&sample.input))
+            );
+        }
+    }
+
+    #[test]
+    fn building_twice_gives_the_same_hashes() {
+        for shipped in shipped() {
+            let (a, b) = (shipped.model().unwrap(), shipped.model().unwrap());
+            assert_eq!(a.graph_hash, b.graph_hash);
+            assert_eq!(a.module_hash, b.module_hash);
+            assert_eq!(a.arch_hash, b.arch_hash);
+        }
+    }
+}

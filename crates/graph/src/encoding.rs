@@ -328,3 +328,38 @@ impl Reader<'_> {
         usize::try_from(self.u32()?).map_err(|_| DecodeGraphError::TooLong)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decoding_inverts_encoding_or_refuses() {
+        bolero::check!().for_each(|bytes: &[u8]| {
+            // Behind a true head, so that more than the head is reached.
+            let head = [
+                &GRAPH_MAGIC[..],
+                &[0, 0, 0, 2, 255, 255, 255, 0, 0, 0, 1, 0],
+            ]
+            .concat();
+            for bytes in [bytes.to_vec(), [&head[..], bytes].concat()] {
+                if let Ok(graph) = Graph::decode(&bytes) {
+                    assert_eq!(graph.encode(), bytes);
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_shape_is_no_graph() {
+        let clamp = Operator::Clamp { lo: 0, hi: 1 };
+        let input = InputType {
+            elements: 1,
+            lo: 0,
+            hi: 9,
+        };
+        let graph = Graph::new(input, vec![Node::unary(clamp, ValueId(0))]).expect("sound");
+        let shape = Graph::decode(&graph.encode_shape());
+        assert_eq!(shape, Err(DecodeGraphError::UnknownTag));
+    }
+}

@@ -320,3 +320,127 @@ fn add(
         ..a
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INPUT: InputType = InputType {
+        elements: 2,
+        lo: -100,
+        hi: 100,
+    };
+
+    fn dense(weights: &[i8], bias: &[i32]) -> Operator {
+        Operator::Dense {
+            weights: Weights::Narrow(weights.to_vec()),
+            bias: bias.to_vec(),
+            accumulator: Accumulator::Narrow,
+        }
+    }
+
+    fn refused(nodes: Vec<Node>) -> GraphError {
+        Graph::new(INPUT, nodes).unwrap_err()
+    }
+
+    fn on_input(operator: Operator) -> Vec<Node> {
+        vec![Node::unary(operator, ValueId(0))]
+    }
+
+    #[test]
+    fn an_accumulator_that_could_reach_its_bound_is_refused() {
+        // 100 * (127 + 127) = 25_400.
+        let bound = (1 << 30) - 25_400;
+        let with_bias = |bias| Graph::new(INPUT, on_input(dense(&[127, -127], &[bias])));
+        let node = 0;
+        for bias in [bound, -bound, i32::MIN] {
+            let refused = with_bias(bias);
+            assert_eq!(refused, Err(GraphError::AccumulatorOverflow { node }));
+        }
+        let graph = with_bias(bound - 1).unwrap();
+        assert_eq!(graph.run(&[100, -100]), Ok(vec![(1 << 30) - 1]));
+    }
+
+    #[test]
+    fn a_sum_that_could_reach_the_bound_is_refused() {
+        let sum = |left, right| Node {
+            operator: Operator::Add { left, right },
+            inputs: vec![ValueId(1), ValueId(0)],
+        };
+        let wide = Node::unary(dense(&[1, 0, 0, 1], &[16_000, 0]), ValueId(0));
+        // Declared, not found: a layer's sums may be anything below 2^30.
+        let refused = refused(vec![wide.clone(), sum(1, 1)]);
+        assert_eq!(refused, GraphError::AccumulatorOverflow { node: 1 });
+        let clamp = Node::unary(Operator::Clamp { lo: -9, hi: 9 }, ValueId(0));
+        assert!(Graph::new(INPUT, vec![clamp, sum(65_535, 65_535)]).is_ok());
+    }
+
+    #[test]
+    fn dense_takes_16_bit_elements_alone() {
+        let input = InputType {
+            elements: 2,
+            lo: -32_769,
+            hi: 0,
+        };
+        let refused = Graph::new(input, on_input(dense(&[1, 1], &[0])));
+        assert_eq!(refused, Err(GraphError::InputTooWide { node: 0 }));
+        let after_sums = vec![
+            Node::unary(dense(&[1, 1], &[0]), ValueId(0)),
+            Node::unary(dense(&[1], &[0]), ValueId(1)),
+        ];
+        assert_eq!(
+            Graph::new(INPUT, after_sums),
+            Err(GraphError::InputTooWide { node: 1 })
+        );
+    }
+
+    #[test]
+    fn weights_must_be_rows_times_columns() {
+        for (weights, bias) in [(&[1, 2, 3][..], &[0][..]), (&[1, 2], &[0, 0]), (&[], &[])] {
+            let refused = refused(on_input(dense(weights, bias)));
+            assert_eq!(refused, GraphError::WrongSize { node: 0 });
+        }
+    }
+
+    #[test]
+    fn an_operator_takes_its_number_of_values() {
+        let add = Operator::Add { left: 1, right: 1 };
+        let refused = refused(on_input(add));
+        assert_eq!(refused, GraphError::WrongArity { node: 0 });
+    }
+
+    #[test]
+    fn budgets_hold() {
+        let clamp = || Operator::Clamp { lo: -9, hi: 9 };
+        let chain = (0..=MAX_NODES).map(|n| Node::unary(clamp(), ValueId(n as u32)));
+        assert_eq!(refused(chain.collect()), GraphError::TooManyNodes);
+        let large = InputType {
+            elements: (MAX_ELEMENTS / 2 + 1) as u32,
+            ..INPUT
+        };
+        let refused = Graph::new(large, on_input(clamp()));
+        assert_eq!(refused, Err(GraphError::TooManyElements));
+        let larger = InputType {
+            elements: u32::MAX,
+            ..INPUT
+        };
+        let refused = Graph::new(larger, on_input(clamp()));
+        assert_eq!(refused, Err(GraphError::BadInputType));
+    }
+
+    #[test]
+    fn an_argument_of_wide_sums_is_refused() {
+        let wide = Operator::Dense {
+            weights: Weights::Narrow(vec![1, 1]),
+            bias: vec![0],
+            accumulator: Accumulator::Wide,
+        };
+        for operator in [Operator::ArgMax, Operator::Clamp { lo: 0, hi: 1 }] {
+            let nodes = vec![
+                Node::unary(wide.clone(), ValueId(0)),
+                Node::unary(operator, ValueId(1)),
+            ];
+            assert_eq!(refused(nodes), GraphError::InputTooWide { node: 1 });
+        }
+    }
+}

@@ -111,3 +111,66 @@ fn dense(x: &[i64], weights: &Weights, bias: &[i32]) -> Vec<i64> {
     };
     bias.iter().enumerate().map(output).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::InputType;
+
+    fn run(operator: Operator, input: &[i32]) -> Vec<i32> {
+        let ty = InputType {
+            elements: u32::try_from(input.len()).unwrap(),
+            lo: i32::MIN,
+            hi: i32::MAX,
+        };
+        let graph = Graph::new(ty, vec![Node::unary(operator, ValueId(0))]).unwrap();
+        graph.run(input).unwrap()
+    }
+
+    #[test]
+    fn requantising_rounds_down_below_zero_too() {
+        let halve = Operator::Requantise {
+            multipliers: vec![1],
+            shift: 1,
+            lo: -100,
+            hi: 2,
+        };
+        assert_eq!(
+            run(halve, &[-3, -1, 1, 3, 9, i32::MIN]),
+            [-2, -1, 0, 1, 2, -100]
+        );
+    }
+
+    #[test]
+    fn channels_are_consecutive() {
+        let scale = Operator::Requantise {
+            multipliers: vec![1, 10, 100],
+            shift: 0,
+            lo: i16::MIN,
+            hi: i16::MAX,
+        };
+        assert_eq!(run(scale, &[1, 2, 3, 4, 5, 6]), [1, 2, 30, 40, 500, 600]);
+    }
+
+    #[test]
+    fn the_first_of_equals_wins() {
+        assert_eq!(run(Operator::ArgMax, &[-7, 3, 3, -7]), [1]);
+        assert_eq!(run(Operator::ArgMax, &[i32::MIN; 3]), [0]);
+    }
+
+    #[test]
+    fn an_input_that_does_not_fit_is_refused() {
+        let ty = InputType {
+            elements: 2,
+            lo: -5,
+            hi: 5,
+        };
+        let nodes = vec![Node::unary(Operator::ArgMax, ValueId(0))];
+        let graph = Graph::new(ty, nodes).unwrap();
+        let short = graph.run(&[1]).unwrap_err();
+        assert_eq!(short.to_string(), "expected 2 numbers, got 1");
+        let outside = Err(InputError::OutOfRange { element: 1 });
+        assert_eq!(graph.run(&[5, 6]), outside);
+        assert_eq!(graph.run(&[-5, -6]), outside);
+    }
+}

@@ -133,7 +133,10 @@ impl Found {
         limits: &SandboxLimits,
     ) -> Result<(), ModuleRejected> {
         match payload {
-            Payload::Version { encoding, .. } if encoding == Encoding::Module => Ok(()),
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } => Ok(()),
             Payload::TypeSection(section) => at_most(section.count(), MAX_TYPES),
             Payload::FunctionSection(section) => at_most(section.count(), MAX_FUNCTIONS),
             Payload::MemorySection(section) => self.memory(section, limits),

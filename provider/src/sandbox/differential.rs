@@ -250,3 +250,31 @@ fn an_element_out_of_range_is_refused_as_the_interpreter_refuses_it() {
         );
     }
 }
+
+#[test]
+fn the_shipped_models_agree() {
+    for (shipped, seed) in compiler::shipped().iter().zip(20..) {
+        let built = shipped.model().unwrap();
+        compare(&built.graph, seed);
+        let model = sandbox()
+            .load(&built.module.bytes, built.module.fuel)
+            .unwrap();
+        for sample in shipped.samples() {
+            let input = built.input.quantise(&sample.input).unwrap();
+            assert_eq!(
+                model.run(&input).unwrap().output,
+                built.graph.run(&input).unwrap()
+            );
+        }
+    }
+}
+
+#[test]
+fn one_unit_of_fuel_less_is_too_little() {
+    let model = compiler::shipped()[0].model().unwrap();
+    let input = vec![0; model.input.elements as usize];
+    let load = |fuel| sandbox().load(&model.module.bytes, fuel).unwrap();
+    assert!(load(model.module.fuel).run(&input).is_ok());
+    let less = load(model.module.fuel - 1).run(&input);
+    assert_eq!(less, Err(SandboxFault::ModelTimeout));
+}
