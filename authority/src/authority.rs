@@ -713,7 +713,13 @@ impl Authority {
             self.plan_sync(now);
             return;
         }
-        self.sync.due = now.after(self.retry_gap());
+        // A document that failed its vote does not come by asking often.
+        let gap = if self.sync.attempts < 16 {
+            self.retry_gap()
+        } else {
+            self.schedule.step() * 4
+        };
+        self.sync.due = now.after(gap);
         if let Some(peer) = self.sync.peer(&self.network, self.id)
             && let Some(epoch) = due
         {
@@ -728,14 +734,16 @@ impl Authority {
     }
 
     fn take_consensus(&mut self, now: Time, bytes: &[u8]) {
-        if self.chain.holds(bytes) {
+        // Signatures may differ where the document does not: only news is verified.
+        let Ok(offered) = Consensus::from_bytes(bytes) else {
             return;
-        }
-        if let Ok(consensus) = Consensus::open(bytes, &self.network) {
-            let known = Some(consensus.document.epoch) < self.chain.newest_epoch();
-            if !known && now >= self.schedule.sign_at(consensus.document.epoch) {
-                self.adopt(consensus);
-            }
+        };
+        let epoch = offered.document.epoch;
+        let news = Some(epoch) >= self.chain.newest_epoch()
+            && now >= self.schedule.sign_at(epoch)
+            && !self.chain.holds(&offered.document);
+        if news && offered.verify(&self.network).is_ok() {
+            self.adopt(offered);
         }
     }
 
@@ -755,6 +763,7 @@ impl Authority {
         let current = self.schedule.epoch_at(now);
         let next = current.map_or(Epoch(1), |epoch| epoch.next());
         let newest = self.chain.newest_epoch().unwrap_or(Epoch(0));
+        self.sync.attempts = 0;
         self.sync.due = self.schedule.fetch_at(next.max(newest.next()));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use directory::{Consensus, DocumentHash, Network};
+use directory::{Consensus, Document, DocumentHash, Network};
 use wire::{Encode, Epoch, NodeId};
 
 use crate::ballot::Proof;
@@ -86,8 +86,9 @@ impl Chain {
         self.links.get(&epoch).map(|link| link.bytes.as_slice())
     }
 
-    pub(crate) fn holds(&self, bytes: &[u8]) -> bool {
-        self.links.values().any(|link| link.bytes == bytes)
+    pub(crate) fn holds(&self, document: &Document) -> bool {
+        let link = self.links.get(&document.epoch);
+        link.is_some_and(|link| link.consensus.document == *document)
     }
 
     /// Names, addresses and keys of the newest document's nodes, with their holders.

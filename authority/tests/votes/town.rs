@@ -104,6 +104,15 @@ impl Town {
         self.call(to, Some(identity(from).node_id()), call)
     }
 
+    /// Delivers a reply of the authority `from`, which the test plays.
+    pub(crate) fn reply(&mut self, from: usize, to: usize, reply: Reply) {
+        let now = self.now;
+        if let Some(core) = &mut self.members[to].core {
+            core.handle_reply(now, identity(from).node_id(), &reply);
+            self.settle(to);
+        }
+    }
+
     pub(crate) fn stop(&mut self, place: usize) {
         let member = &mut self.members[place];
         if let Some(core) = member.core.take() {

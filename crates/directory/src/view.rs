@@ -54,16 +54,17 @@ impl View {
     /// [`DirectoryError`]: not genuine, out of its time, a rollback, a broken chain, an
     /// equivocation, or genuine but unsafe to send by (it is then held all the same).
     pub fn accept(&mut self, now: Time, bytes: &[u8]) -> Result<Arc<Topology>, DirectoryError> {
-        if let Some(held) = self.held.iter().find(|held| held.bytes == bytes) {
-            return Ok(held.topology()?);
-        }
-        let consensus = Consensus::open(bytes, &self.network)?;
+        let consensus = Consensus::read(bytes)?;
         let hash = consensus.document.hash();
         let epoch = consensus.document.epoch;
+        // The same document under other signatures is no news.
+        if let Some(held) = self.of(epoch).filter(|held| held.hash == hash) {
+            return Ok(held.topology()?);
+        }
+        consensus
+            .verify(&self.network)
+            .map_err(DirectoryError::from)?;
         if let Some(held) = self.of(epoch) {
-            if held.hash == hash {
-                return Ok(held.topology()?);
-            }
             let both = (held.consensus.clone(), consensus);
             self.evidence.get_or_insert_with(|| Box::new(both));
             return Err(DirectoryError::Equivocation(epoch));
