@@ -114,7 +114,7 @@ impl ClientBuilder {
                 Err(status) => last = status,
             }
         }
-        Err(self.why_not(last))
+        Err(self.why_not(&last))
     }
 
     /// One gateway, for a share of the patience; how far it got if it is not enough.
@@ -164,13 +164,13 @@ impl ClientBuilder {
         drawn
     }
 
-    fn why_not(&self, status: UplinkStatus) -> ConnectError {
+    fn why_not(&self, status: &UplinkStatus) -> ConnectError {
         match status {
             UplinkStatus::NoDocument(Some(DirectoryError::Stale { epochs })) => {
-                ConnectError::StaleDirectory { epochs }
+                ConnectError::StaleDirectory { epochs: *epochs }
             }
-            UplinkStatus::NoDocument(Some(why)) => ConnectError::Directory(why),
-            UplinkStatus::Unfit(why) => ConnectError::Unfit(why),
+            UplinkStatus::NoDocument(Some(why)) => ConnectError::Directory(*why),
+            UplinkStatus::Unfit(why) => ConnectError::Unfit(*why),
             _ => ConnectError::Unreachable {
                 after: self.patience,
             },

@@ -118,7 +118,7 @@ fn usable(status: &UplinkStatus) -> Result<(), QueryError> {
         UplinkStatus::NoDocument(Some(DirectoryError::Stale { epochs })) => {
             Err(QueryError::StaleDirectory { epochs: *epochs })
         }
-        UplinkStatus::NoDocument(Some(why)) => Err(QueryError::Directory(why.clone())),
+        UplinkStatus::NoDocument(Some(why)) => Err(QueryError::Directory(*why)),
         UplinkStatus::Unfit(_) => Err(QueryError::NotConnected),
         UplinkStatus::Closed => Err(QueryError::Closed),
         _ => Ok(()),

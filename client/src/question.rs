@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use directory::{ModelCard, ServiceDescriptor, Topology};
 use message::{Recipient, RequestDraft, SealingPublicKey};
 use rand::{CryptoRng, RngExt};
-use wire::{GraphHash, RequestId};
+use wire::{GraphHash, MailboxAddress, RequestId};
 use zeroize::Zeroizing;
 
 use crate::answer::argmax;
@@ -77,6 +77,12 @@ impl Question {
     #[must_use]
     pub fn model(&self) -> &str {
         self.card.name.as_str()
+    }
+
+    /// The mailbox of the provider asked.
+    #[must_use]
+    pub const fn mailbox(&self) -> MailboxAddress {
+        self.to.mailbox
     }
 
     pub(crate) fn graph_hash(&self) -> GraphHash {
