@@ -5,7 +5,6 @@
 //! the gateway, registers, keeps the link, and moves frames promptly between link and core. It
 //! dials the entry gateway alone; taking another one when that is gone is its owner's decision.
 
-mod metrics;
 mod run;
 
 use std::net::SocketAddr;

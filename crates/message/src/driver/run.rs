@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use directory::{Schedule, Subscriber, SubscriberEvent, Topology, View};
 use link::{Digest, Frame, LinkError, Mesh, MeshEvent, Peer, Services, Sight};
+use metrics::counter;
 use rand::CryptoRng;
 use tokio::sync::{mpsc, watch};
 use wire::{Call, CallRefused, Epoch, NodeId, Register, Reply, Time};
 
-use super::{EdgeReport, Publish, UplinkConfig, UplinkStatus, metrics};
+use super::{EdgeReport, Publish, UplinkConfig, UplinkStatus};
 use crate::{EdgeError, Participant};
 
 /// Where the task tells what happens.
@@ -152,6 +153,7 @@ where
             // Before there is a core nobody reads commands, but all handles may be gone.
             self.ended |= self.core.is_none() && commands.is_closed() && commands.is_empty();
         }
+        self.report();
         self.outputs.status.send_replace(UplinkStatus::Closed);
         self.mesh.shutdown().await;
     }
@@ -235,6 +237,8 @@ where
                 let known = self.topology.as_ref();
                 if known.is_none_or(|held| !Arc::ptr_eq(held, &topology)) {
                     self.take_topology(now, topology);
+                } else if self.link == Link::Up && self.retry_at.is_none() {
+                    self.register(now);
                 }
             }
             Err(why) => {
@@ -268,6 +272,7 @@ where
             self.addresses.clone_from(&relay.addresses);
             self.dial();
         }
+        self.report_at = now;
         self.topology = Some(Arc::clone(&topology));
         self.outputs.topology.send_replace(Some(topology));
         self.register(now);
@@ -423,7 +428,10 @@ where
             loops: edge.loops(),
             memory: edge.memory(),
         };
-        metrics::publish(self.role, &report);
+        self.services
+            .publish(self.role, &report.ledger, report.held);
+        counter!("subrosa_made_late_total", "role" => self.role).absolute(report.counts.made_late);
+        counter!("subrosa_clock_stalls_total", "role" => self.role).absolute(report.counts.stalls);
         self.outputs.report.send_replace(Some(report));
     }
 
