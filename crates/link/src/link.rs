@@ -310,3 +310,26 @@ const BATCH: usize = 32;
 
 /// Chunks in one reading; one is at most a datagram's content while nothing piles up.
 const CHUNKS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_preamble_are_as_specified() {
+        let codes = [
+            Code::Done,
+            Code::NotAdmitted,
+            Code::Replaced,
+            Code::BadPreamble,
+            Code::ShortFrame,
+            Code::StreamEnded,
+            Code::BadCall,
+            Code::Unanswered,
+        ];
+        for (number, code) in codes.into_iter().enumerate() {
+            assert_eq!(code.number().into_inner(), number as u64);
+        }
+        assert_eq!(&preamble(8542), b"sbrf\0\0\x21\x5e");
+    }
+}

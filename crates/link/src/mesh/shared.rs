@@ -270,7 +270,9 @@ fn endpoint(
     let socket = UdpSocket::bind(address).map_err(failed)?;
     let mut config = EndpointConfig::new(Arc::new(resets.clone()));
     // Random and alike: nothing in them shows which endpoint made them.
-    config.cid_generator(|| Box::new(RandomConnectionIdGenerator::default()));
+    config
+        .supported_versions(vec![QUIC_VERSION_1])
+        .cid_generator(|| Box::new(RandomConnectionIdGenerator::default()));
     Endpoint::new(config, server, socket, Arc::new(QuietRuntime)).map_err(failed)
 }
 
@@ -280,6 +282,9 @@ fn no_tokens() -> ValidationTokenConfig {
     tokens.sent(0).log(Arc::new(NoneTokenLog));
     tokens
 }
+
+/// RFC 9000.
+const QUIC_VERSION_1: u32 = 1;
 
 /// First packets that wait to be looked at; QUIC refuses more by itself.
 const INCOMING: usize = 1024;
