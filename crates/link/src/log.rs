@@ -14,7 +14,6 @@ use std::time::Instant;
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 use tracing::dispatcher::{self, Dispatch};
 use tracing::instrument::{WithDispatch, WithSubscriber};
-use tracing::subscriber::NoSubscriber;
 use wire::NodeId;
 
 use crate::LinkError;
@@ -47,7 +46,8 @@ impl Log {
 
 /// Runs `future` unheard.
 pub(crate) fn quiet<F: Future>(future: F) -> WithDispatch<F> {
-    future.with_subscriber(NoSubscriber::default())
+    // Not a subscriber that says nothing: making one would make the others be asked again.
+    future.with_subscriber(Dispatch::none())
 }
 
 /// Tokio, with the library's own tasks unheard.

@@ -1,6 +1,7 @@
 //! A path that loses what it is told to lose.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use crate::harness::loopback;
 
@@ -8,6 +9,7 @@ use crate::harness::loopback;
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     pub(crate) task: tokio::task::JoinHandle<()>,
+    host: Arc<Mutex<SocketAddr>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,8 @@ impl Relay {
     ) -> Self {
         let inside = tokio::net::UdpSocket::bind(loopback()).await.unwrap();
         let outside = tokio::net::UdpSocket::bind(loopback()).await.unwrap();
-        outside.connect(host).await.unwrap();
+        let host = Arc::new(Mutex::new(host));
+        let leads_to = host.clone();
         let address = inside.local_addr().unwrap();
         let task = tokio::spawn(async move {
             let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
@@ -37,11 +40,15 @@ impl Relay {
                         let Ok((length, from)) = received else { return };
                         client = Some(from);
                         if passes(Heading::Up, &up[..length]) {
-                            let _ = outside.send(&up[..length]).await;
+                            let host = *leads_to.lock().unwrap();
+                            let _ = outside.send_to(&up[..length], host).await;
                         }
                     }
-                    received = outside.recv(&mut down) => {
-                        let Ok(length) = received else { continue };
+                    received = outside.recv_from(&mut down) => {
+                        let Ok((length, from)) = received else { continue };
+                        if from != *leads_to.lock().unwrap() {
+                            continue;
+                        }
                         if let (Some(client), true) = (client, passes(Heading::Down, &down[..length])) {
                             let _ = inside.send_to(&down[..length], client).await;
                         }
@@ -49,6 +56,15 @@ impl Relay {
                 }
             }
         });
-        Self { address, task }
+        Self {
+            address,
+            task,
+            host,
+        }
+    }
+
+    /// Leads the same path to another host from now on.
+    pub(crate) fn lead_to(&self, host: SocketAddr) {
+        *self.host.lock().unwrap() = host;
     }
 }
