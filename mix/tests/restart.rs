@@ -197,8 +197,14 @@ impl World {
             .local_addr()
             .unwrap()
             .port();
-        let node =
-            |seed| MeshConfig::node(GEOMETRY.frame_len(), IdentitySeed::from(seed), any_port);
+        let node = |seed| {
+            let seed = IdentitySeed::from(seed);
+            let mut config = MeshConfig::node(GEOMETRY.frame_len(), seed, any_port);
+            // A killed process says nothing: this is how its peers learn of it.
+            config.limits.idle = Duration::from_secs(2);
+            config.limits.redial = (Duration::from_millis(50), Duration::from_millis(200));
+            config
+        };
         let (gateway, gateway_events) = Mesh::bind(node(GATEWAY), services()).await.unwrap();
         let (next, next_events) = Mesh::bind(node(NEXT), services()).await.unwrap();
         next.set_neighbours(Vec::new(), vec![id(MIX)]);
