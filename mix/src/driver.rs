@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -22,12 +21,10 @@ use tokio::sync::{mpsc, oneshot};
 use wire::{CallRefused, Epoch, NodeId, NodeName, Refusal, Reply};
 
 use crate::MixLimits;
+use crate::engine::{Engine, Input, Unseen};
 use crate::membership::{Member, MemberEvent, Membership, neighbours};
 use crate::mix::Mix;
 use crate::workers::{Intake, Job, Workers};
-use engine::{Engine, Input};
-
-mod engine;
 
 /// What a mix is started with.
 pub struct MixConfig {
@@ -253,24 +250,6 @@ impl Ingress {
     fn admits(&self, from: Peer) -> bool {
         let admitted = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(from, Peer::Node(id) if admitted.contains(&id))
-    }
-}
-
-/// Packets that were refused before the core saw them.
-#[derive(Default)]
-struct Unseen([AtomicU64; Refusal::ALL.len()]);
-
-impl Unseen {
-    fn add(&self, refusal: Refusal, count: u64) {
-        if let Some(total) = self.0.get(refusal as usize) {
-            total.fetch_add(count, Ordering::Relaxed);
-        }
-    }
-
-    /// What came together since this was last asked.
-    fn take(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
-        let counts = self.0.iter().map(|total| total.swap(0, Ordering::Relaxed));
-        Refusal::ALL.into_iter().zip(counts).filter(|(_, n)| *n > 0)
     }
 }
 

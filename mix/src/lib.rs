@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod driver;
+pub mod engine;
 pub mod keys;
 pub mod logs;
 mod loops;

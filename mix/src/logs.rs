@@ -176,3 +176,73 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{BootId, LogOrigin, StateDir};
+
+    fn origin(epoch: u64) -> LogOrigin {
+        LogOrigin {
+            epoch: Epoch(epoch),
+            fingerprint: [1; 16],
+        }
+    }
+
+    fn log(state: &StateDir, epoch: u64) -> ReplayLog {
+        state.create_replay_log(&origin(epoch)).unwrap();
+        state.open_replay_log(&origin(epoch)).unwrap().0
+    }
+
+    fn entries(epochs: &[u64]) -> Vec<LogEntry> {
+        let numbered = epochs.iter().zip(1..);
+        let entry = |(epoch, number): (&u64, u64)| LogEntry {
+            epoch: Epoch(*epoch),
+            tag: ShortTag(number),
+        };
+        numbered.map(entry).collect()
+    }
+
+    #[test]
+    fn each_tag_goes_to_the_log_of_its_epoch_and_closing_keeps_them() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path().join("s")).unwrap();
+        let mut logs = Logs::start("test").unwrap();
+        for epoch in [1, 2] {
+            logs.add(Epoch(epoch), log(&state, epoch)).unwrap();
+        }
+        assert!(logs.append(&entries(&[1, 1, 2, 1, 2])));
+        logs.close().unwrap();
+        drop(state);
+        // In another run of the machine: closed logs only.
+        let state = StateDir::open_in_run(home.path().join("s"), BootId([9; 16])).unwrap();
+        let found = |epoch| state.open_replay_log(&origin(epoch)).unwrap().1;
+        assert_eq!(found(1), [1, 2, 4].map(ShortTag));
+        assert_eq!(found(2), [3, 5].map(ShortTag));
+    }
+
+    #[test]
+    fn a_tag_without_a_log_stops_everything() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path().join("s")).unwrap();
+        let mut logs = Logs::start("test").unwrap();
+        logs.add(Epoch(1), log(&state, 1)).unwrap();
+        assert!(logs.append(&entries(&[1])));
+        assert!(!logs.append(&entries(&[1, 2])));
+        assert!(!logs.append(&entries(&[1])));
+    }
+
+    #[test]
+    fn the_log_of_an_epoch_that_is_over_is_closed() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(home.path().join("s")).unwrap();
+        let mut logs = Logs::start("test").unwrap();
+        for epoch in [1, 2] {
+            logs.add(Epoch(epoch), log(&state, epoch)).unwrap();
+        }
+        logs.retain(|epoch| epoch == Epoch(2));
+        assert!(logs.append(&entries(&[2])));
+        assert!(!logs.append(&entries(&[1])));
+        logs.close().unwrap();
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
@@ -42,15 +43,22 @@ struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
     opener: RwLock<Opener>,
+    /// Packets in the queue and with the threads.
+    in_hand: AtomicUsize,
     capacity: usize,
 }
 
 #[derive(Default)]
 struct Queue {
-    batches: VecDeque<Work>,
-    /// Packets that wait for stage 1, and for stage 3.
-    waiting: [usize; 2],
+    opening: Waiting<Frame>,
+    finishing: Waiting<Admitted>,
     closed: bool,
+}
+
+/// Batches before a stage, of a bounded number of packets.
+struct Waiting<T> {
+    batches: VecDeque<Vec<Job<T>>>,
+    packets: usize,
 }
 
 enum Work {
@@ -78,6 +86,7 @@ impl Workers {
             queue: Mutex::default(),
             filled: Condvar::new(),
             opener: RwLock::new(opener),
+            in_hand: AtomicUsize::new(0),
             capacity,
         });
         let mut workers = Self {
@@ -103,19 +112,25 @@ impl Workers {
         }
     }
 
+    /// Packets that were taken and not handed back yet.
+    #[must_use]
+    pub fn in_hand(&self) -> usize {
+        self.shared.in_hand.load(Ordering::Acquire)
+    }
+
     /// A handle that hands in packets from another thread.
     #[must_use]
     pub fn intake(&self) -> Intake {
         Intake(Arc::clone(&self.shared))
     }
 
-    /// Queues packets for stage 3.
+    /// Queues packets for stage 3. They go before those that wait for stage 1: what was begun
+    /// is finished first.
     ///
     /// # Errors
     /// How many found no room: all of them.
     pub fn finish(&self, packets: Vec<Job<Admitted>>) -> Result<(), usize> {
-        self.shared
-            .push(1, packets.len(), || batches(packets, Work::Finish))
+        self.shared.push(packets, |queue| &mut queue.finishing)
     }
 }
 
@@ -140,24 +155,24 @@ impl Intake {
     /// # Errors
     /// How many found no room: all of them.
     pub fn open(&self, packets: Vec<Job<Frame>>) -> Result<(), usize> {
-        self.0
-            .push(0, packets.len(), || batches(packets, Work::Open))
+        self.0.push(packets, |queue| &mut queue.opening)
     }
 }
 
 impl Shared {
-    fn push(
+    fn push<T>(
         &self,
-        stage: usize,
-        count: usize,
-        batches: impl FnOnce() -> Vec<Work>,
+        packets: Vec<Job<T>>,
+        stage: impl Fn(&mut Queue) -> &mut Waiting<T>,
     ) -> Result<(), usize> {
+        let count = packets.len();
         let mut queue = self.lock();
-        if queue.closed || queue.waiting[stage] + count > self.capacity {
+        let waiting = stage(&mut queue);
+        if waiting.packets + count > self.capacity || queue.closed {
             return Err(count);
         }
-        queue.waiting[stage] += count;
-        queue.batches.extend(batches());
+        self.in_hand.fetch_add(count, Ordering::AcqRel);
+        stage(&mut queue).push(packets);
         drop(queue);
         self.filled.notify_one();
         Ok(())
@@ -170,15 +185,15 @@ impl Shared {
             if queue.closed {
                 return None;
             }
-            if let Some(work) = queue.batches.pop_front() {
-                match &work {
-                    Work::Open(batch) => queue.waiting[0] -= batch.len(),
-                    Work::Finish(batch) => queue.waiting[1] -= batch.len(),
-                }
-                if !queue.batches.is_empty() {
+            let work = match queue.finishing.pop() {
+                Some(batch) => Some(Work::Finish(batch)),
+                None => queue.opening.pop().map(Work::Open),
+            };
+            if work.is_some() {
+                if queue.finishing.packets + queue.opening.packets > 0 {
                     self.filled.notify_one();
                 }
-                return Some(work);
+                return work;
             }
             queue = self
                 .filled
@@ -192,31 +207,53 @@ impl Shared {
     }
 }
 
-fn batches<T>(packets: Vec<T>, work: impl Fn(Vec<T>) -> Work) -> Vec<Work> {
-    if packets.len() <= Workers::BATCH {
-        return vec![work(packets)];
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self {
+            batches: VecDeque::new(),
+            packets: 0,
+        }
     }
-    let mut packets = packets.into_iter();
-    let chunks = std::iter::from_fn(|| {
-        let chunk: Vec<T> = packets.by_ref().take(Workers::BATCH).collect();
-        (!chunk.is_empty()).then_some(chunk)
-    });
-    chunks.map(work).collect()
+}
+
+impl<T> Waiting<T> {
+    fn push(&mut self, packets: Vec<Job<T>>) {
+        self.packets += packets.len();
+        if packets.len() <= Workers::BATCH {
+            self.batches.push_back(packets);
+            return;
+        }
+        let mut packets = packets.into_iter();
+        while packets.len() > 0 {
+            let batch = packets.by_ref().take(Workers::BATCH);
+            self.batches.push_back(batch.collect());
+        }
+    }
+
+    fn pop(&mut self) -> Option<Vec<Job<T>>> {
+        let batch = self.batches.pop_front()?;
+        self.packets -= batch.len();
+        Some(batch)
+    }
 }
 
 fn work(shared: &Shared, done: &impl Fn(Done) -> bool) {
     while let Some(work) = shared.pop() {
-        let output = match work {
+        let (count, output) = match work {
             Work::Open(batch) => {
                 let opener = shared.opener.read();
                 let opener = opener.unwrap_or_else(PoisonError::into_inner).clone();
-                Done::Opened(each(batch, |job| {
-                    opener.open(job.arrival, job.item.packet())
-                }))
+                let open = |job: Job<Frame>| opener.open(job.arrival, job.item.packet());
+                (batch.len(), Done::Opened(each(batch, open)))
             }
-            Work::Finish(batch) => Done::Finished(each(batch, |job| job.item.finish())),
+            Work::Finish(batch) => {
+                let finish = |job: Job<Admitted>| job.item.finish();
+                (batch.len(), Done::Finished(each(batch, finish)))
+            }
         };
-        if !done(output) {
+        let taken = done(output);
+        shared.in_hand.fetch_sub(count, Ordering::AcqRel);
+        if !taken {
             break;
         }
     }

@@ -5,6 +5,7 @@
 #[path = "../support/network.rs"]
 mod network;
 
+mod engine;
 mod epochs;
 mod holding;
 mod loops;

@@ -1,8 +1,13 @@
 //! The thread that owns the state machine, its logs and its timers.
+//!
+//! It reads the clock that it is given, waits for what comes or what is due, and hands what
+//! leaves to an [`Outlet`]: the links, or whatever a bench puts in their place.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -13,15 +18,36 @@ use sphinx::Peeled;
 use store::StoreError;
 use wire::{NodeId, Refusal, Time};
 
-use super::Unseen;
 use crate::logs::Logs;
 use crate::membership::MemberEvent;
 use crate::mix::Mix;
 use crate::peel::{LogEntry, Unsealed};
 use crate::workers::{Done, Job, Workers};
 
+/// Takes what leaves.
+pub trait Outlet: Send {
+    /// Queues frames for a neighbour.
+    ///
+    /// # Errors
+    /// Why the last frames were not queued, and how many.
+    fn send(&mut self, to: NodeId, frames: Vec<Frame>) -> Result<(), (Refusal, u64)>;
+
+    /// The address at the other end, for the tap.
+    fn remote(&self, to: NodeId) -> Option<SocketAddr>;
+}
+
+impl Outlet for Mesh {
+    fn send(&mut self, to: NodeId, frames: Vec<Frame>) -> Result<(), (Refusal, u64)> {
+        Mesh::send(self, Peer::Node(to), frames)
+    }
+
+    fn remote(&self, to: NodeId) -> Option<SocketAddr> {
+        Mesh::remote(self, Peer::Node(to))
+    }
+}
+
 /// What reaches the core.
-pub(super) enum Input {
+pub enum Input {
     /// A batch is back from the workers.
     Done(Done),
     /// The directory has news.
@@ -30,13 +56,14 @@ pub(super) enum Input {
     Drain,
 }
 
-pub(super) struct Engine {
+/// The state machine with its logs, workers and timers.
+pub struct Engine<O> {
     /// First, so that it goes before the workers: none of them waits for room in it then.
     inputs: Receiver<Input>,
     mix: Mix,
     logs: Logs,
     workers: Workers,
-    mesh: Mesh,
+    outlet: O,
     services: Services,
     rng: Box<dyn CryptoRng + Send>,
     unseen: Arc<Unseen>,
@@ -45,11 +72,15 @@ pub(super) struct Engine {
     end_by: Option<Time>,
 }
 
-impl Engine {
-    pub(super) fn new(
+impl<O: Outlet> Engine<O> {
+    /// An engine whose inputs come over `inputs`; starts the thread that syncs the logs.
+    ///
+    /// # Errors
+    /// What the system says about a new thread.
+    pub fn new(
         mix: Mix,
         workers: Workers,
-        mesh: Mesh,
+        outlet: O,
         services: Services,
         unseen: Arc<Unseen>,
         inputs: Receiver<Input>,
@@ -59,7 +90,7 @@ impl Engine {
             mix,
             logs: Logs::start("mix")?,
             workers,
-            mesh,
+            outlet,
             rng: services.entropy.rng(),
             publish_at: services.clock.now(),
             services,
@@ -69,8 +100,11 @@ impl Engine {
     }
 
     /// Runs until drained, or until everyone else has gone.
-    pub(super) fn run(mut self) -> Result<(), StoreError> {
-        while !self.is_over() {
+    ///
+    /// # Errors
+    /// What the store says of a replay log.
+    pub fn run(mut self) -> Result<(), StoreError> {
+        while !self.is_over()? {
             match self.inputs.recv_timeout(self.next_wait()) {
                 Ok(input) => {
                     self.take(input)?;
@@ -95,13 +129,24 @@ impl Engine {
 
     fn next_wait(&self) -> Duration {
         let due = self.mix.poll_timeout().unwrap_or(self.publish_at);
-        let due = due.min(self.publish_at).min(self.end_by.unwrap_or(due));
-        due.since(self.services.clock.now())
+        let wait = due.min(self.publish_at).since(self.services.clock.now());
+        match self.end_by {
+            Some(_) => wait.min(DRAIN_STEP),
+            None => wait,
+        }
     }
 
-    fn is_over(&self) -> bool {
-        self.end_by
-            .is_some_and(|end| self.mix.held() == 0 || self.services.clock.now() >= end)
+    /// Whether all that came in before the drain has left, or the time for that is over.
+    fn is_over(&mut self) -> Result<bool, StoreError> {
+        let Some(end) = self.end_by else {
+            return Ok(false);
+        };
+        // Asked before the inputs are emptied: a batch in nobody's hand is among them.
+        let idle = self.workers.in_hand() == 0;
+        while let Ok(input) = self.inputs.try_recv() {
+            self.take(input)?;
+        }
+        Ok(self.services.clock.now() >= end || (idle && self.mix.held() == 0))
     }
 
     fn take(&mut self, input: Input) -> Result<(), StoreError> {
@@ -215,7 +260,7 @@ impl Engine {
                     .iter()
                     .for_each(|frame| self.saw_leave(now, to, frame));
             }
-            if let Err((refusal, count)) = self.mesh.send(Peer::Node(to), frames) {
+            if let Err((refusal, count)) = self.outlet.send(to, frames) {
                 self.mix.unsent(count, refusal);
             }
         }
@@ -223,11 +268,10 @@ impl Engine {
 
     fn saw_leave(&self, now: Time, to: NodeId, frame: &Frame) {
         if let Some(tap) = &self.services.tap {
-            let peer = Peer::Node(to);
             tap.saw(Sight::FrameOut {
                 at: now,
-                peer,
-                remote: self.mesh.remote(peer),
+                peer: Peer::Node(to),
+                remote: self.outlet.remote(to),
                 digest: Digest::of(frame.packet()),
             });
         }
@@ -256,10 +300,31 @@ impl Engine {
     }
 }
 
+/// Packets that were refused before the core saw them.
+#[derive(Default)]
+pub struct Unseen([AtomicU64; Refusal::ALL.len()]);
+
+impl Unseen {
+    /// Counts `count` of them.
+    pub fn add(&self, refusal: Refusal, count: u64) {
+        if let Some(total) = self.0.get(refusal as usize) {
+            total.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// What came together since this was last asked.
+    fn take(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
+        let counts = self.0.iter().map(|total| total.swap(0, Ordering::Relaxed));
+        Refusal::ALL.into_iter().zip(counts).filter(|(_, n)| *n > 0)
+    }
+}
+
 const ROLE: &str = "mix";
 /// Between two publications of the account.
 const PUBLISH_GAP: Duration = Duration::from_secs(1);
 /// Batches taken before packets that are due get their turn.
 const INPUTS_A_ROUND: usize = 16;
+/// While draining, how often to look whether all has left.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
 /// Longest wait for what is held to leave.
 const DRAIN: Duration = Duration::from_secs(2);
