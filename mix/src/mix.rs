@@ -27,7 +27,7 @@ pub struct MixLimits {
     pub pool_capacity: usize,
 }
 
-/// 18 million tags (5,000 packets a second for an hour; 220 MB when full) and 16,384 packets
+/// 18 million tags (5,000 packets a second for an hour; 270 MB when full) and 16,384 packets
 /// (140 MB when full).
 impl Default for MixLimits {
     fn default() -> Self {

@@ -123,7 +123,7 @@ impl Opener {
 impl Gate {
     /// Without keys yet: every packet is refused.
     ///
-    /// `replay_capacity` is the most tags that are kept of one epoch; 12 bytes each in memory.
+    /// `replay_capacity` is the most tags that are kept of one epoch: 11 to 22 bytes each in memory.
     #[must_use]
     pub fn new(geometry: Geometry, replay_capacity: usize) -> Self {
         Self {
