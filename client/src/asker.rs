@@ -173,7 +173,7 @@ impl Asker {
             .collect();
         for id in over {
             self.finish(now, id, |asked| {
-                let after = now.since(asked.since);
+                let after = asked.deadline.since(asked.since);
                 Err(QueryError::Timeout { after })
             });
         }
