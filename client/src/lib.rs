@@ -17,5 +17,6 @@ pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::{ConnectError, QueryError};
 pub use input::Input;
+pub use nearest::nearest;
 pub use query::Query;
 pub use question::{ModelListing, Question};

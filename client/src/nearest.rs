@@ -2,7 +2,7 @@
 
 /// The name of `known` nearest to `asked`: fewest edits, the first of equals; `None` if even
 /// that one differs in more than a third of its letters.
-pub(crate) fn nearest<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if asked.len() > MAX_LEN {
         return None;
     }

@@ -69,7 +69,7 @@ impl Desk {
                     from,
                     call,
                     responder,
-                } => responder.respond(self.reply(from, call)),
+                } => responder.respond(self.reply(from, &call)),
                 MeshEvent::Frames { frames, .. } if !self.deaf.load(Ordering::Relaxed) => {
                     for (to, frame) in frames.iter().filter_map(|frame| self.peel(frame)) {
                         let _ = self.mesh.send(to, vec![frame]);
@@ -80,7 +80,7 @@ impl Desk {
         }
     }
 
-    fn reply(&mut self, from: Peer, call: Call) -> Reply {
+    fn reply(&mut self, from: Peer, call: &Call) -> Reply {
         match call {
             Call::NewestDocument | Call::Document(_) => Reply::Document(self.consensus.clone()),
             Call::Register(register) => {
