@@ -12,6 +12,7 @@ mod scan;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use graph::Graph;
 use rten_onnx::onnx::ModelProto;

@@ -127,3 +127,28 @@ fn assemble(layout: &Layout, bodies: &[Body], infer: &Body) -> Vec<u8> {
 /// Places in the type section.
 const PLAIN: u32 = 0;
 const STATUS: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use graph::{Accumulator, InputType, Node, Operator, ValueId, Weights};
+
+    use super::*;
+
+    #[test]
+    fn a_model_that_padding_makes_too_large_is_refused() {
+        let rows = 3 << 20;
+        let dense = Operator::Dense {
+            weights: Weights::Wide(vec![1; rows]),
+            bias: vec![0; rows],
+            accumulator: Accumulator::Narrow,
+        };
+        let input = InputType {
+            elements: 1,
+            lo: 0,
+            hi: 1,
+        };
+        let graph = Graph::new(input, vec![Node::unary(dense, ValueId(0))]).unwrap();
+        let max = 64 << 20;
+        assert_eq!(compile(&graph), Err(CompileError::TooLarge { max }));
+    }
+}

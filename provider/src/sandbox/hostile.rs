@@ -425,6 +425,31 @@ fn nothing_of_one_run_is_there_in_the_next() {
 }
 
 #[test]
+fn as_many_instances_run_as_may() {
+    let limits = SandboxLimits {
+        instances: 1,
+        ..SandboxLimits::default()
+    };
+    let sandbox = Sandbox::new(limits).unwrap();
+    let forever = vec![I::Loop(BlockType::Empty), I::Br(0), I::End, I::Unreachable];
+    let long = sandbox
+        .load(&Guest::running(forever).bytes(), 300_000_000)
+        .unwrap();
+    let short = sandbox.load(&Guest::default().bytes(), FUEL).unwrap();
+    let other = std::thread::spawn(move || long.run(&[7]));
+    let mut refused = false;
+    while !refused && !other.is_finished() {
+        refused = short.run(&[7]) == Err(SandboxFault::Busy);
+    }
+    // The other may have found the one instance taken by ours.
+    let other = other.join().unwrap();
+    assert!(
+        refused && other == Err(SandboxFault::ModelTimeout) || other == Err(SandboxFault::Busy)
+    );
+    assert!(short.run(&[7]).is_ok());
+}
+
+#[test]
 fn no_bytes_make_the_check_panic() {
     let limits = SandboxLimits::default();
     bolero::check!().for_each(|bytes: &[u8]| {

@@ -11,6 +11,7 @@ use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, ValueInfoProt
 
 use super::float::{Dense, FloatGraph, FloatNode};
 use super::tensor::{Content, Tensor, elements};
+use super::value::Value;
 use super::{ImportError, Label, Unsupported};
 
 /// Reads the graph of `model` as far as `wanted` needs it.
@@ -76,17 +77,6 @@ fn needed(graph: &GraphProto, makers: &BTreeMap<&str, usize>, output: &str) -> B
         }
     }
     needed
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone)]
-enum Value {
-    Constant(Rc<Tensor>),
-    /// A float value, and its dimensions without the batch.
-    Float {
-        place: usize,
-        dims: Vec<usize>,
-    },
 }
 
 struct Lowering<'a> {
@@ -341,41 +331,6 @@ impl<'a> Lowering<'a> {
             return Err(Unsupported::Attribute);
         }
         Ok(self.push(FloatNode::ArgMax(place), vec![1]))
-    }
-}
-
-impl Value {
-    fn float(&self) -> Result<(usize, &[usize]), Unsupported> {
-        match self {
-            Self::Float { place, dims } => Ok((*place, dims)),
-            Self::Constant(_) => Err(Unsupported::Operand),
-        }
-    }
-
-    fn floats(&self) -> Result<(&[f32], &[usize]), Unsupported> {
-        let Self::Constant(tensor) = self else {
-            return Err(Unsupported::Operand);
-        };
-        match &tensor.content {
-            Content::Floats(floats) => Ok((floats, &tensor.dims)),
-            Content::Integers(_) => Err(Unsupported::Operand),
-        }
-    }
-
-    fn matrix(&self) -> Result<(&[f32], [usize; 2]), Unsupported> {
-        match self.floats()? {
-            (floats, &[rows, columns]) => Ok((floats, [rows, columns])),
-            _ => Err(Unsupported::Shape),
-        }
-    }
-
-    /// A constant that is added to `count` elements.
-    fn vector(&self, count: usize) -> Result<Vec<f32>, Unsupported> {
-        match self.floats()? {
-            (floats, [n] | [1, n]) if *n == count => Ok(floats.to_vec()),
-            (floats, [] | [1] | [1, 1]) => Ok(vec![floats[0]; count]),
-            _ => Err(Unsupported::Shape),
-        }
     }
 }
 

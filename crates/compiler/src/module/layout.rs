@@ -64,6 +64,9 @@ impl Layout {
         let mut parameters = Vec::new();
         for node in graph.nodes() {
             let columns = graph.elements(node.inputs[0]);
+            if packed_len(&node.operator, columns) > MAX_MEMORY as usize {
+                return Err(CompileError::TooLarge { max: MAX_MEMORY });
+            }
             let [first, second] = pack(&node.operator, columns);
             parameters.push([free.segment(first)?, free.segment(second)?]);
         }
@@ -169,6 +172,19 @@ fn place(graph: &Graph, value: ValueId, free: &mut Free) -> Result<Place, Compil
         storage,
         elements: u32::try_from(elements).expect("a graph has at most MAX_ELEMENTS"),
     })
+}
+
+/// Bytes that packing will take at most, before it takes them: few columns are padded to many.
+fn packed_len(operator: &Operator, columns: usize) -> usize {
+    match operator {
+        Operator::Dense { weights, bias, .. } => {
+            let rows = bias.len().next_multiple_of(ROWS);
+            let columns = columns.next_multiple_of(COLUMNS);
+            rows.saturating_mul(columns * weight_bytes(weights) + 4)
+        }
+        Operator::Requantise { multipliers, .. } => 2 * multipliers.len(),
+        _ => 0,
+    }
 }
 
 /// A node's parameters as its kernel reads them.
