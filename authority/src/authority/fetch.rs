@@ -114,7 +114,7 @@ impl Authority {
             && let Some(epoch) = due
         {
             // The newest where the one that is due may not exist.
-            let call = if self.sync.attempts % 2 == 0 {
+            let call = if self.sync.attempts.is_multiple_of(2) {
                 Call::Document(epoch)
             } else {
                 Call::NewestDocument

@@ -1,4 +1,10 @@
 //! Whole votes: four authorities on a virtual clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::indexing_slicing,
+    reason = "what the tests share is test code too"
+)]
 
 mod faults;
 mod fuzz;

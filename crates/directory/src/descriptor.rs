@@ -8,6 +8,10 @@ use wire::{Decode, DecodeError, Encode, Epoch, NodeId, NodeName, Reader, Writer}
 use crate::{BadDescriptor, Identity, Parameters, ServiceDescriptor, address, identity};
 
 /// Anything that the authorities collect and list.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nodes are the common case, and a few thousand the most"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Descriptor {
     /// A mix or a gateway.

@@ -1,4 +1,9 @@
 //! What a participant believes, and what it refuses to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what the tests share is test code too"
+)]
 
 mod descriptors;
 mod documents;
