@@ -83,3 +83,39 @@ fn symbol_len(room: usize, overhead: usize) -> u16 {
 pub(crate) fn to_usize(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_specification() {
+        let geometry = Geometry::DEFAULT;
+        assert_eq!(request_payload_len(geometry), 8_159);
+        assert_eq!(request_symbol_len(geometry), 6_903);
+        assert_eq!(reply_symbol_len(geometry), 8_135);
+        let answers = AnswerClass::ALL.map(|class| answer_capacity(geometry, class));
+        assert_eq!(answers, [8_131, 24_401, 113_886, 471_826]);
+        assert_eq!(request_capacity(geometry), 256 * 6_903);
+    }
+
+    #[test]
+    fn an_item_has_a_packets_length_and_its_seal_in_one_place() {
+        let geometry = Geometry::DEFAULT;
+        let mut item = vec![0; geometry.packet_len()];
+        item[112] = 1;
+        item[8_174] = 2;
+        let sealed = sealed_part(geometry, &item).unwrap();
+        assert_eq!((sealed.len(), sealed[0], sealed[8_062]), (8_063, 1, 2));
+        for wrong in [&item[..8_539], &item[..200], &[]] {
+            assert_eq!(sealed_part(geometry, wrong), Err(Refusal::BadLength));
+        }
+    }
+
+    #[test]
+    fn the_smallest_networks_carry_no_requests() {
+        assert!(!carries_requests(Geometry::new(1_024).unwrap()));
+        assert!(carries_requests(Geometry::new(2_048).unwrap()));
+        assert!(carries_requests(Geometry::new(65_536).unwrap()));
+    }
+}

@@ -1,0 +1,123 @@
+//! Following the directory: documents through the gateway, descriptors if there are any.
+
+use std::sync::Arc;
+
+use directory::{DirectoryError, SubscriberEvent, Topology};
+use rand::CryptoRng;
+use wire::{Epoch, Time};
+
+use super::{Asked, LOOK, Link, MOMENT, Run};
+use crate::driver::UplinkStatus;
+use crate::{EdgeError, Participant};
+
+impl<P, M> Run<P, M>
+where
+    P: Participant,
+    M: FnOnce(Time, &mut dyn CryptoRng, Arc<Topology>) -> Result<P, EdgeError>,
+{
+    /// Does what the directory's schedule calls for.
+    pub(super) fn follow_directory(&mut self, now: Time) {
+        if self.link == Link::Down {
+            // All that it wants goes over the link.
+            return;
+        }
+        if self.subscriber.poll_timeout() <= now {
+            self.subscriber.handle_timeout(now);
+        }
+        while let Some(event) = self.subscriber.poll_event() {
+            match event {
+                SubscriberEvent::NeedDescriptor(epoch) => self.offer(now, epoch),
+                SubscriberEvent::Document(_) => self.look_at = now,
+                SubscriberEvent::DocumentRefused { why, .. } => {
+                    tracing::warn!(%why, "document refused");
+                    if self.core.is_none() {
+                        self.status(UplinkStatus::NoDocument(Some(why)));
+                    }
+                }
+                SubscriberEvent::PublishRefused { epoch, why, .. } => {
+                    tracing::warn!(%epoch, %why, "descriptor refused");
+                }
+                SubscriberEvent::PublishedInPart { epoch, .. } => {
+                    tracing::warn!(%epoch, "descriptor not published in time");
+                }
+                _ => {}
+            }
+        }
+        while let Some((_, call)) = self.subscriber.poll_transmit() {
+            self.call(Asked::Directory(call.clone()), call);
+        }
+    }
+
+    fn offer(&mut self, now: Time, epoch: Epoch) {
+        if let Some(publish) = &mut self.publish {
+            self.subscriber.offer(now, epoch, publish(epoch));
+        }
+    }
+
+    /// Takes the document that is current, or stops sending without one.
+    pub(super) fn look(&mut self, now: Time) {
+        match self.subscriber.current(now) {
+            Ok(topology) => {
+                let next = topology.epoch().next();
+                let starts = self.schedule.start(next);
+                // Under grace the next epoch's start may be past: then look again and again.
+                self.look_at = if starts > now {
+                    starts
+                } else {
+                    now.after(LOOK)
+                };
+                let known = self.topology.as_ref();
+                if known.is_none_or(|held| !Arc::ptr_eq(held, &topology)) {
+                    self.take_topology(now, topology);
+                } else if self.link == Link::Up && self.retry_at.is_none() {
+                    self.register(now);
+                }
+            }
+            Err(why) => {
+                let begins = self.schedule.start(Epoch(1));
+                self.look_at = now.after(LOOK).min(begins.max(now.after(MOMENT)));
+                self.fail_closed();
+                self.without_document(why);
+            }
+        }
+    }
+
+    fn without_document(&mut self, why: DirectoryError) {
+        let told = matches!(*self.outputs.status.borrow(), UplinkStatus::NoDocument(_));
+        match (self.link, why) {
+            (Link::Down, _) => self.status(UplinkStatus::Connecting),
+            // Why the last one offered was refused says more.
+            (_, DirectoryError::NoDocument) if told => {}
+            (_, DirectoryError::NoDocument) => self.status(UplinkStatus::NoDocument(None)),
+            (_, why) => self.status(UplinkStatus::NoDocument(Some(why))),
+        }
+    }
+
+    fn take_topology(&mut self, now: Time, topology: Arc<Topology>) {
+        let taken = match (&mut self.core, self.make.take()) {
+            (Some(core), _) => core.set_topology(now, &mut *self.rng, Arc::clone(&topology)),
+            (None, Some(make)) => make(now, &mut *self.rng, Arc::clone(&topology)).map(|core| {
+                self.core = Some(core);
+            }),
+            (None, None) => return,
+        };
+        self.fail_closed();
+        if let Err(why) = taken {
+            tracing::error!(%why, "cannot send by the new document");
+            self.status(UplinkStatus::Unfit(why));
+            self.ended = self.core.is_none();
+            return;
+        }
+        if let Some(relay) = topology.relay(&self.gateway)
+            && !relay.addresses.is_empty()
+            && relay.addresses != self.addresses
+        {
+            self.addresses.clone_from(&relay.addresses);
+            self.dial();
+        }
+        self.report_at = now;
+        self.topology = Some(Arc::clone(&topology));
+        self.outputs.topology.send_replace(Some(topology));
+        self.register(now);
+    }
+}
