@@ -208,3 +208,52 @@ impl Decode for Network {
         Self::new(draft).map_err(|_| DecodeError::OutOfRange)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(n: u8, threshold: u8) -> NetworkDraft {
+        let authorities = (0..n).map(|place| AuthorityEntry {
+            id: NodeId([place; 32]),
+            name: NodeName::new("authority").unwrap(),
+            addresses: vec!["127.0.0.1:4000".parse().unwrap()],
+        });
+        NetworkDraft {
+            authorities: authorities.collect(),
+            threshold,
+            genesis: Time::from_nanos(1_000_000_000_000),
+            parameters: Parameters::demo(),
+            bootstrap: vec![(NodeId([9; 32]), "127.0.0.1:5000".parse().unwrap())],
+        }
+    }
+
+    #[test]
+    fn any_two_quorums_must_share_an_honest_authority() {
+        for (n, least) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (7, 5), (10, 7)] {
+            for threshold in 0..=n + 1 {
+                let fits = (least..=n).contains(&threshold);
+                let network = Network::new(draft(n, threshold));
+                assert_eq!(network.is_ok(), fits, "{threshold} of {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn decoding_inverts_encoding_or_refuses() {
+        let good = Network::new(draft(4, 3)).unwrap().to_bytes();
+        assert!(Network::from_bytes(&good).is_ok());
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let mut changed = good.clone();
+            for edit in bytes.chunks_exact(3) {
+                let place = usize::from(u16::from_be_bytes([edit[0], edit[1]])) % changed.len();
+                changed[place] ^= edit[2];
+            }
+            for bytes in [bytes, &changed] {
+                if let Ok(network) = Network::from_bytes(bytes) {
+                    assert_eq!(network.to_bytes(), bytes);
+                }
+            }
+        });
+    }
+}
