@@ -27,7 +27,7 @@ pub enum Decision {
 }
 
 /// The rule by which a gateway opens accounts.
-pub trait Admission: Send {
+pub trait Admission: Send + Sync {
     /// Decides about `applicant`, who has no account yet.
     fn decide(&mut self, applicant: &Applicant) -> Decision;
 }

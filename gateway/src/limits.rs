@@ -17,6 +17,8 @@ pub struct Limits {
     pub layer_queue: usize,
     /// Service descriptors that one client may publish in an epoch.
     pub publications: u32,
+    /// Service descriptors passed on for unregistered clients before the first document.
+    pub first_publications: u32,
     /// Replay tags kept of one epoch.
     pub replay_capacity: usize,
 }
@@ -31,6 +33,7 @@ impl Default for Limits {
             outbox: 8_192,
             layer_queue: 1_024,
             publications: 8,
+            first_publications: 64,
             replay_capacity: 18_000_000,
         }
     }

@@ -13,7 +13,7 @@ use mix::membership::MemberEvent;
 use mix::peel::{LogEntry, Unsealed};
 use mix::workers::{Done, Job, Workers};
 use rand::CryptoRng;
-use sphinx::{Address, Peeled};
+use sphinx::{Address, Payload, Peeled};
 use store::StoreError;
 use tokio::sync::mpsc;
 use wire::{Call, CallRefused, Refusal, Reply, Time};
@@ -22,6 +22,7 @@ use super::relay::Publication;
 use super::unseen::Unseen;
 use crate::calls::Answer;
 use crate::gateway::Gateway;
+use crate::mailbox;
 
 /// What reaches the core.
 pub(super) enum Input {
@@ -277,7 +278,12 @@ impl Engine {
             Peeled::Forward { packet, next, .. } => {
                 (Some(Digest::of(packet.as_bytes())), ("next hop", next))
             }
-            Peeled::Deliver { address, .. } => (None, ("destination", address)),
+            Peeled::Deliver {
+                address, payload, ..
+            } => (
+                self.item_digest(*address, payload),
+                ("destination", address),
+            ),
         };
         tap.saw(Sight::Peeled {
             at,
@@ -291,6 +297,16 @@ impl Engine {
             let bytes = address.0.to_vec();
             tap.saw(Sight::Plaintext { at, label, bytes });
         }
+    }
+
+    /// The name of the item that a mailbox gets, so that the tap can follow it.
+    fn item_digest(&self, address: Address, payload: &Payload) -> Option<Digest> {
+        if address == Address::DROP || address == Address::LOOP {
+            return None;
+        }
+        let plaintext = payload.plaintext().ok()?;
+        let item = mailbox::item(self.core.geometry, &plaintext).ok()?;
+        Some(Digest::of(&item))
     }
 
     fn publish(&mut self) {

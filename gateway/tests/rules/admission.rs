@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use directory::ServiceDescriptor;
 use link::{GuestId, Peer};
-use subrosa_gateway::{Answer, Limits};
-use wire::{Call, CallRefused, Epoch, Handle, Refusal, Register, Reply};
+use rand::SeedableRng;
+use rand_chacha::ChaCha20Rng;
+use sphinx::Geometry;
+use subrosa_gateway::{Answer, EveryoneUpToTheBound, Gateway, Limits};
+use wire::{Call, CallRefused, Epoch, Handle, NodeId, Refusal, Register, Reply, Time};
 
 use crate::fixture::{GATEWAY, Network};
 
@@ -273,4 +277,26 @@ fn a_gateway_that_drains_admits_nothing_and_holds_nothing() {
         register(&mut network, 2, registration()),
         refused(CallRefused::Busy)
     );
+}
+
+#[test]
+fn before_the_first_document_a_bounded_number_of_services_passes() {
+    let service = Network::new(1, Limits::default()).service_descriptor();
+    let limits = Limits {
+        first_publications: 2,
+        ..Limits::default()
+    };
+    let admission = Box::new(EveryoneUpToTheBound);
+    let mut gateway = Gateway::new(NodeId([9; 32]), Geometry::DEFAULT, limits, admission);
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let mut publish = |bytes: Vec<u8>| {
+        let from = Peer::Guest(GuestId(1));
+        gateway.handle_call(Time::ZERO, &mut rng, from, Call::Publish(bytes))
+    };
+    let long = vec![0; ServiceDescriptor::MAX_LEN + 1];
+    assert_eq!(publish(long), refused(CallRefused::Invalid));
+    for _ in 0..2 {
+        assert_eq!(publish(service.clone()), Answer::Relay(service.clone()));
+    }
+    assert_eq!(publish(service), refused(CallRefused::Busy));
 }
