@@ -64,6 +64,8 @@ pub enum Sight {
         /// What it holds.
         held: u64,
     },
+    /// How many packets the node made, by kind, as of now. On the wire all are alike.
+    Kinds(Vec<(&'static str, u64)>),
     /// This node's own keys opened something.
     Plaintext {
         /// When.
