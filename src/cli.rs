@@ -25,9 +25,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the whole network on loopback and ask it real questions.
-    #[command(after_help = "4 authorities, 9 mixes, 4 gateways, 2 providers, 1 asking and 4 idle \
+    #[command(
+        after_help = "4 authorities, 9 mixes, 4 gateways, 2 providers, 1 asking and 4 idle \
                             clients, over QUIC on loopback.\nExit status 1 if an answer is missing \
-                            or not exact.")]
+                            or not exact."
+    )]
     Demo(DemoArgs),
     /// A network on this machine, a process a node.
     #[command(subcommand)]
@@ -150,7 +152,9 @@ pub enum RoleCommand {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
     if !(0.1..=3600.0).contains(&seconds) {
         return Err("must be 0.1 to 3600".to_owned());
     }

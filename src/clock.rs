@@ -14,10 +14,18 @@ pub struct SystemClock {
 impl SystemClock {
     /// Reads both clocks.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "the front door is where clocks are read")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the front door is where clocks are read"
+    )]
     pub fn new() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Self { started: Time::ZERO.after(since_epoch), monotonic: Instant::now() }
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        Self {
+            started: Time::ZERO.after(since_epoch),
+            monotonic: Instant::now(),
+        }
     }
 }
 

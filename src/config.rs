@@ -114,7 +114,9 @@ impl NodeConfig {
         let path = dir.join(NODE_FILE);
         let text = read_text(&path)?;
         let mut config: Self = parse(&path, &text, NODE_KEYS)?;
-        config.check().map_err(|why| ConfigError(format!("{}: {why}", path.display())))?;
+        config
+            .check()
+            .map_err(|why| ConfigError(format!("{}: {why}", path.display())))?;
         config.network = dir.join(&config.network);
         config.data = dir.join(&config.data);
         Ok(config)
@@ -122,7 +124,10 @@ impl NodeConfig {
 
     fn check(&self) -> Result<(), String> {
         if NodeName::new(&self.name).is_none() {
-            return Err(format!("name {:?} is not 1 to 32 of a-z, 0-9, -", self.name));
+            return Err(format!(
+                "name {:?} is not 1 to 32 of a-z, 0-9, -",
+                self.name
+            ));
         }
         if self.role != Role::Provider && self.link.listen.is_none() {
             return Err(format!("a {} needs listen in [link]", self.role.label()));
@@ -148,21 +153,32 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(
     text: &str,
     known: &[(&str, &[&str])],
 ) -> Result<T, ConfigError> {
-    let name = path.file_name().map_or_else(|| path.to_string_lossy(), |n| n.to_string_lossy());
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-        ConfigError(format!("{name}: {}", e.message()))
-    })?;
+    let name = path
+        .file_name()
+        .map_or_else(|| path.to_string_lossy(), |n| n.to_string_lossy());
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| ConfigError(format!("{name}: {}", e.message())))?;
     if let Some(why) = unknown_key(&table, "", known) {
         return Err(ConfigError(format!("{name}: {why}")));
     }
-    table.try_into().map_err(|e: toml::de::Error| ConfigError(format!("{name}: {}", e.message())))
+    table
+        .try_into()
+        .map_err(|e: toml::de::Error| ConfigError(format!("{name}: {}", e.message())))
 }
 
 fn unknown_key(table: &toml::Table, section: &str, known: &[(&str, &[&str])]) -> Option<String> {
-    let keys = known.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, keys)| keys);
+    let keys = known
+        .iter()
+        .find(|(name, _)| *name == section)
+        .map_or(&[][..], |(_, keys)| keys);
     for (key, value) in table {
         if !keys.contains(&key.as_str()) {
-            let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
+            let place = if section.is_empty() {
+                String::new()
+            } else {
+                format!(" in [{section}]")
+            };
             let hint = client::nearest(key, keys.iter().copied())
                 .map(|near| format!("; did you mean {near:?}?"))
                 .unwrap_or_default();
@@ -191,7 +207,12 @@ fn default_data() -> PathBuf {
 pub(crate) const NODE_FILE: &str = "node.toml";
 
 const NODE_KEYS: &[(&str, &[&str])] = &[
-    ("", &["role", "name", "network", "data", "link", "metrics", "provider"]),
+    (
+        "",
+        &[
+            "role", "name", "network", "data", "link", "metrics", "provider",
+        ],
+    ),
     ("link", &["listen", "advertise", "gateway"]),
     ("metrics", &["listen", "expose_metrics"]),
     ("provider", &["models"]),
@@ -221,7 +242,12 @@ mod tests {
     #[test]
     fn metrics_are_not_public_by_accident() {
         let text = format!("{GOOD}[metrics]\nlisten = \"0.0.0.0:9000\"\n");
-        assert!(read(&text).unwrap_err().to_string().contains("expose_metrics = true"));
+        assert!(
+            read(&text)
+                .unwrap_err()
+                .to_string()
+                .contains("expose_metrics = true")
+        );
         assert!(read(&format!("{text}expose_metrics = true\n")).is_ok());
     }
 

@@ -14,7 +14,9 @@ impl Entropy for SystemEntropy {
     /// If the operating system has no randomness: nothing here is safe to do without.
     fn rng(&self) -> Box<dyn CryptoRng + Send> {
         let mut seed = [0; 32];
-        SysRng.try_fill_bytes(&mut seed).expect("the operating system gives randomness");
+        SysRng
+            .try_fill_bytes(&mut seed)
+            .expect("the operating system gives randomness");
         Box::new(ChaCha20Rng::from_seed(seed))
     }
 }
@@ -26,6 +28,9 @@ mod tests {
     #[test]
     fn two_generators_differ() {
         let (mut one, mut other) = (SystemEntropy.rng(), SystemEntropy.rng());
-        assert_ne!((one.next_u64(), one.next_u64()), (other.next_u64(), other.next_u64()));
+        assert_ne!(
+            (one.next_u64(), one.next_u64()),
+            (other.next_u64(), other.next_u64())
+        );
     }
 }

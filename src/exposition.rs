@@ -24,14 +24,22 @@ impl Exposition {
     /// # Errors
     /// A sentence, if another recorder is installed already.
     pub fn install() -> Result<Self, String> {
-        let recorder = PrometheusBuilder::new().install_recorder().map_err(|e| e.to_string())?;
-        Ok(Self { recorder, bucket: Arc::default() })
+        let recorder = PrometheusBuilder::new()
+            .install_recorder()
+            .map_err(|e| e.to_string())?;
+        Ok(Self {
+            recorder,
+            bucket: Arc::default(),
+        })
     }
 
     /// The counters of the last full bucket.
     #[must_use]
     pub fn text(&self) -> String {
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.bucket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Closes a bucket: later scrapes show the counters as they are now.
@@ -74,7 +82,8 @@ async fn answer(mut stream: TcpStream, counters: &Exposition) -> std::io::Result
     let mut request = [0; 1024];
     let read = stream.read(&mut request).await?;
     let request = request.get(..read).unwrap_or_default();
-    let (status, body) = if request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ") {
+    let (status, body) = if request.starts_with(b"GET /metrics ") || request.starts_with(b"GET / ")
+    {
         ("200 OK", counters.text())
     } else {
         ("404 Not Found", "metrics are at /metrics\n".to_owned())

@@ -32,23 +32,37 @@ impl std::error::Error for InputError {}
 /// [`InputError`] if the file cannot be read or is not numbers.
 pub fn read(path: &Path) -> Result<Vec<Numbers>, InputError> {
     let name = path.display().to_string();
-    let bytes = if name == "-" { read_all(std::io::stdin(), "standard input")? } else { open(path)? };
-    let name = if name == "-" { "standard input".to_owned() } else { short(path) };
+    let bytes = if name == "-" {
+        read_all(std::io::stdin(), "standard input")?
+    } else {
+        open(path)?
+    };
+    let name = if name == "-" {
+        "standard input".to_owned()
+    } else {
+        short(path)
+    };
     match path.extension().and_then(|e| e.to_str()) {
         Some("npy") => npy(&bytes, &name),
         Some("json") => json(&bytes, &name),
         Some("csv") => csv(&bytes, &name),
         _ if path.as_os_str() == "-" => guess(&bytes, &name),
-        _ => Err(InputError(format!("{name}: unknown kind of file; use .json, .csv, .npy or -"))),
+        _ => Err(InputError(format!(
+            "{name}: unknown kind of file; use .json, .csv, .npy or -"
+        ))),
     }
 }
 
 fn short(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+    path.file_name().map_or_else(
+        || path.display().to_string(),
+        |n| n.to_string_lossy().into_owned(),
+    )
 }
 
 fn open(path: &Path) -> Result<Vec<u8>, InputError> {
-    let file = std::fs::File::open(path).map_err(|e| InputError(format!("{}: {e}", path.display())))?;
+    let file =
+        std::fs::File::open(path).map_err(|e| InputError(format!("{}: {e}", path.display())))?;
     read_all(file, &path.display().to_string())
 }
 
@@ -81,11 +95,17 @@ fn json(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
     let shape = serde_json::from_slice(bytes)
         .map_err(|e| InputError(format!("{name}: not an array of numbers ({e})")))?;
     Ok(match shape {
-        Shape::One(values) => vec![Numbers { values, origin: name.to_owned() }],
+        Shape::One(values) => vec![Numbers {
+            values,
+            origin: name.to_owned(),
+        }],
         Shape::Many(rows) => rows
             .into_iter()
             .enumerate()
-            .map(|(row, values)| Numbers { values, origin: format!("{name}, row {}", row + 1) })
+            .map(|(row, values)| Numbers {
+                values,
+                origin: format!("{name}, row {}", row + 1),
+            })
             .collect(),
     })
 }
@@ -93,10 +113,16 @@ fn json(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
 fn csv(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
     let text = std::str::from_utf8(bytes).map_err(|_| InputError(format!("{name}: not text")))?;
     let mut questions = Vec::new();
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (at, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         let origin = format!("{name}, line {}", at + 1);
-        let values: Result<Vec<f32>, _> =
-            line.split([',', ';', '\t']).map(|field| field.trim().parse::<f32>()).collect();
+        let values: Result<Vec<f32>, _> = line
+            .split([',', ';', '\t'])
+            .map(|field| field.trim().parse::<f32>())
+            .collect();
         match values {
             Ok(values) => questions.push(Numbers { values, origin }),
             // A first line of names is a header.
@@ -114,11 +140,20 @@ fn csv(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
 fn npy(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
     let wrong = |why: &str| InputError(format!("{name}: {why}"));
     let (header, data) = npy_parts(bytes).ok_or_else(|| wrong("not a .npy file"))?;
-    let field = |key: &str| header.split(key).nth(1).map(|rest| rest.trim_start_matches([':', ' ', '\'']));
+    let field = |key: &str| {
+        header
+            .split(key)
+            .nth(1)
+            .map(|rest| rest.trim_start_matches([':', ' ', '\'']))
+    };
     if field("fortran_order'").is_none_or(|rest| !rest.starts_with("False")) {
-        return Err(wrong("stored in Fortran order; save it with np.ascontiguousarray"));
+        return Err(wrong(
+            "stored in Fortran order; save it with np.ascontiguousarray",
+        ));
     }
-    let kind = field("descr'").and_then(|rest| rest.split('\'').next()).unwrap_or_default();
+    let kind = field("descr'")
+        .and_then(|rest| rest.split('\'').next())
+        .unwrap_or_default();
     let values: Vec<f32> = match kind {
         "<f4" => chunks(data, f32::from_le_bytes).collect(),
         #[allow(clippy::cast_possible_truncation, reason = "models take 32-bit floats")]
@@ -164,7 +199,10 @@ fn npy_parts(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 fn chunks<const N: usize, T>(data: &[u8], read: fn([u8; N]) -> T) -> impl Iterator<Item = T> {
-    data.as_chunks::<N>().0.iter().map(move |chunk| read(*chunk))
+    data.as_chunks::<N>()
+        .0
+        .iter()
+        .map(move |chunk| read(*chunk))
 }
 
 /// Largest file of questions.
@@ -192,7 +230,9 @@ mod tests {
         assert_eq!(questions[1].origin, "in.csv, line 4");
         assert_eq!(
             csv(b"1,2\n3,x\n", "in.csv"),
-            Err(InputError("in.csv, line 2: not numbers between commas".to_owned()))
+            Err(InputError(
+                "in.csv, line 2: not numbers between commas".to_owned()
+            ))
         );
     }
 

@@ -1,3 +1,43 @@
 //! The front door of Subrosa: one binary, a subcommand a role.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use subrosa::cli::{Cli, Command, RoleCommand};
+use subrosa::config::Role;
+use subrosa::exit::Fault;
+use subrosa::{ask, demo, logging, node, testnet};
+
+fn main() -> ExitCode {
+    // clap ends usage errors with status 2 by itself.
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return Fault::failed(format!("no threads: {error}")).end(),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => fault.end(),
+    }
+}
+
+async fn run(command: Command) -> Result<(), Fault> {
+    match command {
+        Command::Demo(args) => demo::run(&args).await,
+        Command::Testnet(command) => testnet::command(command).await,
+        Command::Models(args) => ask::models(&args).await,
+        Command::Ask(args) => ask::ask(&args).await,
+        Command::Authority(RoleCommand::Run { dir }) => serve(Role::Authority, dir).await,
+        Command::Mix(RoleCommand::Run { dir }) => serve(Role::Mix, dir).await,
+        Command::Gateway(RoleCommand::Run { dir }) => serve(Role::Gateway, dir).await,
+        Command::Provider(RoleCommand::Run { dir }) => serve(Role::Provider, dir).await,
+    }
+}
+
+async fn serve(role: Role, dir: std::path::PathBuf) -> Result<(), Fault> {
+    logging::to_standard_error();
+    node::run(role, &dir).await
+}

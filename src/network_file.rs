@@ -19,7 +19,8 @@ use crate::config::{ConfigError, parse, read_text};
 pub fn read(path: &Path) -> Result<Network, ConfigError> {
     let text = read_text(path)?;
     let file: NetworkFile = parse(path, &text, NETWORK_KEYS)?;
-    file.network().map_err(|why| ConfigError(format!("{}: {why}", path.display())))
+    file.network()
+        .map_err(|why| ConfigError(format!("{}: {why}", path.display())))
 }
 
 /// The file's text for a network.
@@ -104,7 +105,10 @@ impl NetworkFile {
             bootstrap: network
                 .bootstrap()
                 .iter()
-                .map(|(id, address)| BootstrapRow { id: id.to_string(), address: *address })
+                .map(|(id, address)| BootstrapRow {
+                    id: id.to_string(),
+                    address: *address,
+                })
                 .collect(),
         }
     }
@@ -116,14 +120,18 @@ impl NetworkFile {
             .map(|row| {
                 Ok(AuthorityEntry {
                     id: node_id(&row.id)?,
-                    name: NodeName::new(&row.name)
-                        .ok_or_else(|| format!("authority name {:?} is not a-z, 0-9, -", row.name))?,
+                    name: NodeName::new(&row.name).ok_or_else(|| {
+                        format!("authority name {:?} is not a-z, 0-9, -", row.name)
+                    })?,
                     addresses: row.addresses,
                 })
             })
             .collect();
-        let bootstrap: Result<Vec<_>, String> =
-            self.bootstrap.into_iter().map(|row| Ok((node_id(&row.id)?, row.address))).collect();
+        let bootstrap: Result<Vec<_>, String> = self
+            .bootstrap
+            .into_iter()
+            .map(|row| Ok((node_id(&row.id)?, row.address)))
+            .collect();
         let draft = NetworkDraft {
             authorities: authorities?,
             threshold: self.threshold,
@@ -143,7 +151,11 @@ impl ParametersSection {
             grace_epochs: parameters.grace,
             vote_step_ms: millis(parameters.vote_step),
             payload_len_bytes: u32::try_from(parameters.geometry.payload_len()).unwrap_or(u32::MAX),
-            classes_per_second: parameters.classes.iter().map(|rate| rate.per_second()).collect(),
+            classes_per_second: parameters
+                .classes
+                .iter()
+                .map(|rate| rate.per_second())
+                .collect(),
             provider_class: parameters.provider_class,
             answer_tick_ms: millis(parameters.answer_tick),
             local_addresses: parameters.local_addresses,
@@ -151,8 +163,11 @@ impl ParametersSection {
     }
 
     fn parameters(self, rates: Rates) -> Result<Parameters, String> {
-        let classes: Result<Vec<_>, String> =
-            self.classes_per_second.into_iter().map(|r| rate(r, "classes_per_second")).collect();
+        let classes: Result<Vec<_>, String> = self
+            .classes_per_second
+            .into_iter()
+            .map(|r| rate(r, "classes_per_second"))
+            .collect();
         Ok(Parameters {
             epoch: Duration::from_millis(self.epoch_ms.into()),
             overlap: Duration::from_millis(self.overlap_ms.into()),
@@ -204,10 +219,12 @@ fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-fn node_id(hex: &str) -> Result<NodeId, String> {
+pub(crate) fn node_id(hex: &str) -> Result<NodeId, String> {
     let wrong = || format!("id {hex:?} is not 64 hexadecimal digits");
-    let digits: Option<Vec<u8>> =
-        hex.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let digits: Option<Vec<u8>> = hex
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect();
     let digits = digits.ok_or_else(wrong)?;
     let mut bytes = [0; 32];
     if digits.len() != 64 {
@@ -220,7 +237,17 @@ fn node_id(hex: &str) -> Result<NodeId, String> {
 }
 
 const NETWORK_KEYS: &[(&str, &[&str])] = &[
-    ("", &["threshold", "genesis_unix_ms", "parameters", "rates", "authorities", "bootstrap"]),
+    (
+        "",
+        &[
+            "threshold",
+            "genesis_unix_ms",
+            "parameters",
+            "rates",
+            "authorities",
+            "bootstrap",
+        ],
+    ),
     (
         "parameters",
         &[
@@ -284,7 +311,10 @@ mod tests {
     fn impossible_values_are_named() {
         let text = text(&network()).replace("delay_mean_us = 50000", "delay_mean_us = 0");
         let file: NetworkFile = parse(Path::new("network.toml"), &text, NETWORK_KEYS).unwrap();
-        assert_eq!(file.network(), Err("delay_mean_us must be above zero".to_owned()));
+        assert_eq!(
+            file.network(),
+            Err("delay_mean_us must be above zero".to_owned())
+        );
         assert!(node_id("zz").unwrap_err().contains("64 hexadecimal digits"));
     }
 }

@@ -3,7 +3,7 @@
 //! Exists only in the demo and in tests: no node outside them is given a tap. It computes the
 //! followed question and the table of who learnt what from the nodes' own sights alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -63,8 +63,23 @@ impl Journey {
     /// From the first sending to the last arrival.
     #[must_use]
     pub fn took(&self) -> Duration {
-        self.stages.last().map_or(Duration::ZERO, |stage| stage.came.since(self.sent))
+        self.stages
+            .last()
+            .map_or(Duration::ZERO, |stage| stage.came.since(self.sent))
     }
+}
+
+/// The accounts of all nodes, put together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accounts {
+    /// Sent over links.
+    pub sent: u64,
+    /// Refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Made, by kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// Whether every node's last account balances.
+    pub balanced: bool,
 }
 
 /// What would betray a question, as bytes that a node's plaintexts can be searched for.
@@ -80,7 +95,7 @@ pub struct Secrets {
 }
 
 /// What one node learnt of a question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Knowledge {
     /// The asker's network address.
     pub address: bool,
@@ -93,6 +108,17 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
+    /// What two nodes learnt, put together.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            address: self.address || other.address,
+            whom: self.whom || other.whom,
+            question: self.question || other.question,
+            answer: self.answer || other.answer,
+        }
+    }
+
     /// Whether it joins the asker to what was asked: what the network exists to prevent.
     #[must_use]
     pub const fn joins_asker_to_question(self) -> bool {
@@ -106,12 +132,16 @@ impl Inspector {
     pub fn journeys(&self, from: &str, to: &str, between: (Time, Time)) -> Vec<Journey> {
         let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
         let index = Index::of(&sights);
-        let sent = sights.get(from).into_iter().flatten().filter_map(|sight| match sight {
-            Sight::FrameOut { at, digest, .. } if (between.0..=between.1).contains(at) => {
-                Some((*at, *digest))
-            }
-            _ => None,
-        });
+        let sent = sights
+            .get(from)
+            .into_iter()
+            .flatten()
+            .filter_map(|sight| match sight {
+                Sight::FrameOut { at, digest, .. } if (between.0..=between.1).contains(at) => {
+                    Some((*at, *digest))
+                }
+                _ => None,
+            });
         sent.map(|(at, digest)| index.follow(from, at, digest))
             .filter(|journey| journey.end() == to)
             .collect()
@@ -140,10 +170,60 @@ impl Inspector {
         knowledge
     }
 
-    /// The nodes that saw anything.
+    /// Where `node`'s frames come from, by what its gateway saw of them; no address at all if
+    /// none were seen.
     #[must_use]
-    pub fn nodes(&self) -> Vec<String> {
-        self.sights.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    pub fn address_of(&self, node: &str) -> SocketAddr {
+        let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent: BTreeSet<Digest> = sights
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(|sight| match sight {
+                Sight::FrameOut { digest, .. } => Some(*digest),
+                _ => None,
+            })
+            .collect();
+        let seen = sights
+            .iter()
+            .filter(|(other, _)| *other != node)
+            .flat_map(|(_, seen)| seen);
+        seen.filter_map(|sight| match sight {
+            Sight::FrameIn { digest, remote, .. } if sent.contains(digest) => *remote,
+            _ => None,
+        })
+        .next()
+        .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// The last account of every node, put together.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Accounts {
+            balanced: true,
+            ..Accounts::default()
+        };
+        for seen in sights.values() {
+            let last = seen.iter().rev().find_map(|sight| match sight {
+                Sight::Account { ledger, held } => Some((ledger, *held)),
+                _ => None,
+            });
+            let kinds = seen.iter().rev().find_map(|sight| match sight {
+                Sight::Kinds(kinds) => Some(kinds),
+                _ => None,
+            });
+            for (kind, count) in kinds.into_iter().flatten() {
+                *all.kinds.entry((*kind).to_owned()).or_default() += count;
+            }
+            let Some((ledger, held)) = last else { continue };
+            all.balanced &= ledger.balances(held);
+            all.sent += ledger.sent;
+            for (refusal, count) in ledger.refused.iter() {
+                *all.refused.entry(refusal.label().to_owned()).or_default() += count;
+            }
+        }
+        all
     }
 }
 
@@ -167,8 +247,11 @@ struct Peel {
 
 impl<'a> Index<'a> {
     fn of(sights: &'a BTreeMap<String, Vec<Sight>>) -> Self {
-        let mut index =
-            Self { came: BTreeMap::new(), left: BTreeMap::new(), peeled: BTreeMap::new() };
+        let mut index = Self {
+            came: BTreeMap::new(),
+            left: BTreeMap::new(),
+            peeled: BTreeMap::new(),
+        };
         for (node, seen) in sights {
             for sight in seen {
                 index.add(node, sight);
@@ -185,8 +268,18 @@ impl<'a> Index<'a> {
             Sight::FrameOut { at, digest, .. } => {
                 self.left.insert((node, *digest), *at);
             }
-            Sight::Peeled { input, output, delay, pool, .. } => {
-                let peel = Peel { output: *output, delay: *delay, pool: *pool };
+            Sight::Peeled {
+                input,
+                output,
+                delay,
+                pool,
+                ..
+            } => {
+                let peel = Peel {
+                    output: *output,
+                    delay: *delay,
+                    pool: *pool,
+                };
                 self.peeled.insert((node, *input), peel);
             }
             _ => {}
@@ -198,7 +291,9 @@ impl<'a> Index<'a> {
         let (mut at, mut digest) = (from.to_owned(), first);
         while stages.len() < MAX_STAGES {
             let arrivals = self.came.get(&digest).into_iter().flatten();
-            let Some((node, came)) = arrivals.copied().find(|(node, _)| *node != at) else { break };
+            let Some((node, came)) = arrivals.copied().find(|(node, _)| *node != at) else {
+                break;
+            };
             let peel = self.peeled.get(&(node, digest)).copied();
             let next = peel.map_or(Some(digest), |peel| peel.output);
             let left = next.and_then(|next| self.left.get(&(node, next)).copied());
@@ -214,7 +309,11 @@ impl<'a> Index<'a> {
                 _ => break,
             }
         }
-        Journey { from: from.to_owned(), sent, stages }
+        Journey {
+            from: from.to_owned(),
+            sent,
+            stages,
+        }
     }
 }
 
@@ -252,12 +351,22 @@ mod tests {
 
     fn came(at: u64, digest: u8) -> Sight {
         let (peer, remote) = (Peer::Node(NodeId([0; 32])), None);
-        Sight::FrameIn { at: millis(at), peer, remote, digest: Digest([digest; 16]) }
+        Sight::FrameIn {
+            at: millis(at),
+            peer,
+            remote,
+            digest: Digest([digest; 16]),
+        }
     }
 
     fn left(at: u64, digest: u8) -> Sight {
         let (peer, remote) = (Peer::Node(NodeId([0; 32])), None);
-        Sight::FrameOut { at: millis(at), peer, remote, digest: Digest([digest; 16]) }
+        Sight::FrameOut {
+            at: millis(at),
+            peer,
+            remote,
+            digest: Digest([digest; 16]),
+        }
     }
 
     #[test]
@@ -279,7 +388,11 @@ mod tests {
         assert_eq!(journeys.len(), 1);
         assert_eq!(journeys[0].took(), Duration::from_millis(55));
         assert_eq!(journeys[0].stages[0].pool, Some(7));
-        assert!(inspector.journeys("asker", "mix-1", (Time::ZERO, Time::MAX)).is_empty());
+        assert!(
+            inspector
+                .journeys("asker", "mix-1", (Time::ZERO, Time::MAX))
+                .is_empty()
+        );
     }
 
     #[test]
@@ -293,10 +406,20 @@ mod tests {
         };
         provider.saw(saw(b"..question.."));
         let before = inspector.knowledge("provider", &secrets());
-        assert_eq!(before, Knowledge { question: true, ..Knowledge::default() });
+        assert_eq!(
+            before,
+            Knowledge {
+                question: true,
+                ..Knowledge::default()
+            }
+        );
         assert!(!before.joins_asker_to_question());
         provider.saw(saw(b"from 127.0.0.1:40001"));
-        assert!(inspector.knowledge("provider", &secrets()).joins_asker_to_question());
+        assert!(
+            inspector
+                .knowledge("provider", &secrets())
+                .joins_asker_to_question()
+        );
     }
 
     #[test]

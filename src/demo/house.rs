@@ -1,0 +1,164 @@
+//! A whole network in one process, for the demo and for tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Client;
+use directory::{Identity, Parameters};
+use link::{Services, Tap};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use wire::{NodeId, NodeName};
+
+use crate::config::Role;
+use crate::demo::inspector::Inspector;
+use crate::exit::Fault;
+use crate::node::{Part, play};
+use crate::plan::{Counts, Plan};
+
+/// A network that runs until it is dropped or stopped.
+pub struct House {
+    plan: Plan,
+    services: Services,
+    inspector: Arc<Inspector>,
+    stop: watch::Sender<bool>,
+    nodes: JoinSet<Result<(), Fault>>,
+    /// Removed with the house.
+    _state: tempfile::TempDir,
+}
+
+impl House {
+    /// Starts every node; each sees through a tap of the inspector.
+    ///
+    /// # Errors
+    /// [`Fault`] if there are no ports or no room for state.
+    pub fn start(
+        services: &Services,
+        counts: Counts,
+        parameters: Parameters,
+    ) -> Result<Self, Fault> {
+        let state =
+            tempfile::tempdir().map_err(|e| Fault::failed(format!("temporary state: {e}")))?;
+        let mut rng = services.entropy.rng();
+        let plan = Plan::draw(services.clock.now(), &mut *rng, counts, parameters)
+            .map_err(|e| Fault::failed(format!("no free ports: {e}")))?;
+        let inspector = Arc::new(Inspector::default());
+        let (stop, stopped) = watch::channel(false);
+        let network = Arc::new(plan.network.clone());
+        let gateways: Vec<NodeId> = network.bootstrap().iter().map(|(id, _)| *id).collect();
+        let mut nodes = JoinSet::new();
+        let mut providers = 0;
+        for node in &plan.nodes {
+            let mut part = Part {
+                role: node.role,
+                name: NodeName::new(&node.name).ok_or_else(|| Fault::failed("a bad name"))?,
+                seed: node.seed.clone(),
+                network: network.clone(),
+                data: state.path().join(&node.name),
+                listen: node.listen,
+                advertise: Vec::new(),
+                gateway: None,
+                models: Vec::new(),
+            };
+            if node.role == Role::Provider {
+                // The last gateways are the providers', the first is the asker's.
+                part.gateway = gateways.iter().rev().nth(providers).copied();
+                let shipped = compiler::shipped();
+                part.models = shipped
+                    .get(providers % shipped.len())
+                    .map(|model| model.name.to_owned())
+                    .into_iter()
+                    .collect();
+                providers += 1;
+            }
+            let tapped = services.with_tap(Tap::new(&node.name, inspector.clone()));
+            nodes.spawn(play(part, tapped, stopped.clone()));
+        }
+        let services = services.clone();
+        Ok(Self {
+            plan,
+            services,
+            inspector,
+            stop,
+            nodes,
+            _state: state,
+        })
+    }
+
+    /// A client of this network, seen by the inspector under `name`.
+    ///
+    /// # Errors
+    /// [`Fault`] if it cannot join.
+    pub async fn join(&self, name: &str, gateway: usize, class: u8) -> Result<Client, Fault> {
+        let gateways = self.plan.network.bootstrap();
+        let (gateway, _) = gateways
+            .get(gateway % gateways.len())
+            .ok_or_else(|| Fault::failed("a network without gateways"))?;
+        Client::builder()
+            .network(self.plan.network.clone())
+            .gateway(*gateway)
+            .class(class)
+            .patience(JOIN_WITHIN)
+            .connect(
+                self.services
+                    .with_tap(Tap::new(name, self.inspector.clone())),
+            )
+            .await
+            .map_err(|e| Fault::failed(format!("{name}: {e}")))
+    }
+
+    /// The first node that ended before it was asked to, if one did.
+    pub fn failed(&mut self) -> Option<Fault> {
+        match self.nodes.try_join_next()? {
+            Ok(Ok(())) => Some(Fault::failed("a node ended by itself")),
+            Ok(Err(fault)) => Some(fault),
+            Err(error) => Some(Fault::failed(format!("a node failed: {error}"))),
+        }
+    }
+
+    /// Asks every node to stop, and waits until all have.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        let all = async { while self.nodes.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_WITHIN, all).await;
+    }
+
+    /// What all nodes saw.
+    #[must_use]
+    pub fn inspector(&self) -> &Arc<Inspector> {
+        &self.inspector
+    }
+
+    /// Who is in it.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The provider that serves a shipped model.
+    #[must_use]
+    pub fn provider_of(&self, model: &str) -> String {
+        let shipped = compiler::shipped();
+        let place = shipped
+            .iter()
+            .position(|shipped| shipped.name == model)
+            .unwrap_or(0);
+        format!("provider-{}", place + 1)
+    }
+
+    /// The mailbox of a provider, as bytes to search for.
+    #[must_use]
+    pub fn mailbox_of(&self, provider: &str) -> Vec<u8> {
+        let seed = self
+            .plan
+            .nodes
+            .iter()
+            .find(|node| node.name == provider)
+            .map(|node| &node.seed);
+        seed.map(|seed| Identity::from_seed(seed).mailbox().as_bytes().to_vec())
+            .unwrap_or_default()
+    }
+}
+
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+const STOP_WITHIN: Duration = Duration::from_secs(5);

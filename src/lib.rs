@@ -1,0 +1,42 @@
+//! The front door of Subrosa: what the commands are made of.
+//!
+//! Alone in this project it reads the clock, asks the system for randomness, touches the files
+//! that a command names, starts processes and opens listeners for people. A program that asks
+//! questions needs three things of it: [`read_network`], [`services`], and the crate `client`.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the front door speaks to people"
+)]
+
+pub mod ask;
+pub mod cli;
+mod clock;
+pub mod config;
+pub mod demo;
+mod entropy;
+pub mod exit;
+pub mod exposition;
+pub mod input;
+pub mod logging;
+pub mod network_file;
+pub mod node;
+pub mod plan;
+pub mod progress;
+pub mod scrape;
+pub mod testnet;
+
+use std::sync::Arc;
+
+use link::Services;
+
+pub use clock::SystemClock;
+pub use entropy::SystemEntropy;
+pub use network_file::read as read_network;
+
+/// The system's clock and randomness, for whatever runs in this process.
+#[must_use]
+pub fn services() -> Services {
+    Services::new(Arc::new(SystemClock::new()), Arc::new(SystemEntropy))
+}

@@ -1,0 +1,271 @@
+//! Runs one node: from its directory as a process, or as a part of the demo.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use compiler::Model;
+use directory::{Identity, Network};
+use link::Services;
+use message::SealingKey;
+use rand::RngExt;
+use store::{KeyFile, StateDir, StoreError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use wire::{NodeId, NodeName};
+use zeroize::Zeroizing;
+
+use crate::config::{NodeConfig, Role};
+use crate::exit::Fault;
+use crate::exposition::Exposition;
+use crate::testnet::IDENTITY_FILE;
+use crate::{network_file, services};
+
+/// What a node needs to play its part.
+pub struct Part {
+    /// Which part.
+    pub role: Role,
+    /// Its name in the document.
+    pub name: NodeName,
+    /// The seed of its identity; a provider's is its mailbox's.
+    pub seed: Zeroizing<[u8; 32]>,
+    /// The network it belongs to.
+    pub network: Arc<Network>,
+    /// Where its state lies.
+    pub data: PathBuf,
+    /// Where it listens; `None` for a provider.
+    pub listen: Option<SocketAddr>,
+    /// What its descriptor says instead of `listen`, if not empty.
+    pub advertise: Vec<SocketAddr>,
+    /// A provider's entry gateway; drawn if `None`.
+    pub gateway: Option<NodeId>,
+    /// The shipped models that a provider serves; all if empty.
+    pub models: Vec<String>,
+}
+
+/// `subrosa ROLE run DIR`: until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// [`Fault`] if the config is wrong or the node cannot go on.
+pub async fn run(role: Role, dir: &Path) -> Result<(), Fault> {
+    let config = NodeConfig::read(dir).map_err(Fault::usage)?;
+    if config.role != role {
+        let (is, asked) = (config.role.label(), role.label());
+        let way_out = format!("run it with `subrosa {is} run {}`", dir.display());
+        return Err(Fault::usage(format!(
+            "node.toml: this is a {is}, not a {asked}; {way_out}"
+        )));
+    }
+    if let Some(listen) = config.metrics.listen {
+        let page = Exposition::install().map_err(Fault::failed)?;
+        page.serve(listen)
+            .await
+            .map_err(|e| Fault::usage(format!("metrics at {listen}: {e}")))?;
+    }
+    let part = part(config)?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        signals().await;
+        let _ = stop.send(true);
+    });
+    play(part, services(), stopped).await
+}
+
+fn part(config: NodeConfig) -> Result<Part, Fault> {
+    let network = network_file::read(&config.network).map_err(Fault::usage)?;
+    let secret = KeyFile::at(config.data.join(IDENTITY_FILE))
+        .read()
+        .map_err(Fault::usage)?;
+    let seed: [u8; 32] = secret
+        .as_slice()
+        .try_into()
+        .map_err(|_| Fault::usage(format!("{IDENTITY_FILE}: not a key of 32 bytes")))?;
+    let gateway = config.link.gateway.map(|id| network_file::node_id(&id));
+    Ok(Part {
+        role: config.role,
+        name: NodeName::new(&config.name).ok_or_else(|| Fault::usage("node.toml: bad name"))?,
+        seed: Zeroizing::new(seed),
+        network: Arc::new(network),
+        data: config.data,
+        listen: config.link.listen,
+        advertise: config.link.advertise,
+        gateway: gateway
+            .transpose()
+            .map_err(|e| Fault::usage(format!("node.toml: gateway: {e}")))?,
+        models: config.provider.models,
+    })
+}
+
+async fn signals() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut stream) => {
+                stream.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Plays a part until `stop` becomes true or its sender is gone.
+///
+/// # Errors
+/// [`Fault`] if the part cannot be played, or not to its end.
+pub async fn play(
+    part: Part,
+    services: Services,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Fault> {
+    let name = part.name.clone();
+    let fault = |error: &dyn std::fmt::Display| Fault::failed(format!("{name}: {error}"));
+    match part.role {
+        Role::Authority => authority(part, services, stop).await,
+        Role::Mix => mix(part, services, stop).await,
+        Role::Gateway => gateway(part, services, stop).await,
+        Role::Provider => provider(part, services, stop).await,
+    }
+    .map_err(|error| fault(&error))
+}
+
+type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn authority(part: Part, services: Services, stop: watch::Receiver<bool>) -> Outcome {
+    let config = ::authority::Config {
+        identity: Identity::from_seed(&part.seed),
+        network: part.network.clone(),
+        listen: listen(&part)?,
+        state: part.data,
+        registry: Box::new(::authority::Everybody),
+    };
+    Ok(::authority::run(config, services, stop).await?)
+}
+
+async fn mix(part: Part, services: Services, stop: watch::Receiver<bool>) -> Outcome {
+    let config = ::mix::MixConfig {
+        listen: listen(&part)?,
+        name: part.name,
+        identity: Identity::from_seed(&part.seed),
+        advertise: part.advertise,
+        network: part.network,
+        state: StateDir::open(part.data)?,
+        limits: ::mix::MixLimits::default(),
+        crypto_threads: NonZeroUsize::MIN,
+    };
+    Ok(::mix::run(config, services, until(stop)).await?)
+}
+
+async fn gateway(part: Part, services: Services, stop: watch::Receiver<bool>) -> Outcome {
+    let config = ::gateway::GatewayConfig {
+        listen: listen(&part)?,
+        name: part.name,
+        identity: Identity::from_seed(&part.seed),
+        advertise: part.advertise,
+        network: part.network,
+        state: StateDir::open(part.data)?,
+        limits: ::gateway::Limits::default(),
+        links: link::Limits::default(),
+        admission: Box::new(::gateway::EveryoneUpToTheBound),
+        crypto_threads: NonZeroUsize::MIN,
+    };
+    Ok(::gateway::run(config, services, until(stop)).await?)
+}
+
+fn listen(part: &Part) -> Result<SocketAddr, &'static str> {
+    part.listen.ok_or("needs an address to listen on")
+}
+
+async fn until(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn provider(part: Part, services: Services, stop: watch::Receiver<bool>) -> Outcome {
+    let state = StateDir::open(&part.data)?;
+    let sealing_key = sealing_key(&state, &services)?;
+    let (gateway, addresses) = entry_gateway(&part, &services)?;
+    let config = ::provider::NodeConfig {
+        models: models(&part.models)?,
+        network: part.network,
+        gateway,
+        addresses,
+        name: part.name,
+        mailbox: Identity::from_seed(&part.seed),
+        sealing_key,
+        bounds: ::provider::Bounds::default(),
+        sandbox: ::provider::SandboxLimits::default(),
+        threads: 2,
+    };
+    Ok(::provider::run(config, services, until(stop)).await?)
+}
+
+/// The provider's sealing key: drawn once, then kept.
+fn sealing_key(state: &StateDir, services: &Services) -> Result<SealingKey, StoreError> {
+    let file = state.key_file(SEALING_FILE);
+    if !file.exists() {
+        let key = SealingKey::generate(&mut *services.entropy.rng());
+        file.create(key.to_bytes().as_ref())?;
+    }
+    let secret = file.read()?;
+    let seed = secret
+        .as_slice()
+        .try_into()
+        .map_err(|_| StoreError::StoreCorrupt {
+            path: file.path().to_owned(),
+            what: "not a sealing key",
+        })?;
+    Ok(SealingKey::from_bytes(seed))
+}
+
+/// A provider's entry gateway: the one that it was told, or one of the network's at random, kept
+/// for as long as it runs.
+fn entry_gateway(
+    part: &Part,
+    services: &Services,
+) -> Result<(NodeId, Vec<SocketAddr>), &'static str> {
+    let known = part.network.bootstrap();
+    let drawn = services.entropy.rng().random_range(0..known.len().max(1));
+    let gateway = match part.gateway {
+        Some(gateway) => gateway,
+        None => known
+            .get(drawn)
+            .map(|(id, _)| *id)
+            .ok_or("the network lists no gateway")?,
+    };
+    let addresses: Vec<SocketAddr> = known
+        .iter()
+        .filter(|(id, _)| *id == gateway)
+        .map(|(_, address)| *address)
+        .collect();
+    if addresses.is_empty() {
+        return Err("the entry gateway is none of the network's");
+    }
+    Ok((gateway, addresses))
+}
+
+fn models(names: &[String]) -> Result<Vec<Model>, String> {
+    let shipped = compiler::shipped();
+    if let Some(name) = names
+        .iter()
+        .find(|name| shipped.iter().all(|model| model.name != **name))
+    {
+        let hint = ::client::nearest(name, shipped.iter().map(|model| model.name))
+            .map(|near| format!("; did you mean {near:?}?"))
+            .unwrap_or_default();
+        return Err(format!("no model {name:?} ships with this program{hint}"));
+    }
+    shipped
+        .iter()
+        .filter(|model| names.is_empty() || names.iter().any(|name| *name == model.name))
+        .map(|model| {
+            model
+                .model()
+                .map_err(|error| format!("{}: {error}", model.name))
+        })
+        .collect()
+}
+
+const SEALING_FILE: &str = "sealing.key";

@@ -1,0 +1,161 @@
+//! A network on this machine: who is in it, under which keys and ports.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use directory::{AuthorityEntry, Identity, Network, NetworkDraft, Parameters};
+use rand::CryptoRng;
+use wire::{NodeName, Time};
+use zeroize::Zeroizing;
+
+use crate::config::Role;
+
+/// How many nodes of each role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Authorities; three quarters of them, rounded up, must sign.
+    pub authorities: usize,
+    /// Mixes, spread over three layers.
+    pub mixes: usize,
+    /// Gateways.
+    pub gateways: usize,
+    /// Providers.
+    pub providers: usize,
+}
+
+/// 4 authorities, 9 mixes, 4 gateways, 2 providers.
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            authorities: 4,
+            mixes: 9,
+            gateways: 4,
+            providers: 2,
+        }
+    }
+}
+
+/// One node of a planned network.
+pub struct PlannedNode {
+    /// Its part.
+    pub role: Role,
+    /// Its name.
+    pub name: String,
+    /// The seed of its identity; a provider's is its mailbox's.
+    pub seed: Zeroizing<[u8; 32]>,
+    /// Where it listens; a provider does not.
+    pub listen: Option<SocketAddr>,
+    /// A free port for its page of counters.
+    pub metrics: SocketAddr,
+}
+
+impl PlannedNode {
+    fn identity(&self) -> Identity {
+        Identity::from_seed(&self.seed)
+    }
+}
+
+/// A network and its nodes.
+pub struct Plan {
+    /// What all participants know beforehand.
+    pub network: Network,
+    /// The nodes, authorities first.
+    pub nodes: Vec<PlannedNode>,
+}
+
+impl Plan {
+    /// Draws keys, finds free ports on loopback, and sets the genesis so that a first vote fits
+    /// between `now` and it.
+    ///
+    /// # Errors
+    /// The operating system's, if it has no free ports.
+    ///
+    /// # Panics
+    /// Never: the plan has a port for every node that wants one.
+    pub fn draw(
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        counts: Counts,
+        parameters: Parameters,
+    ) -> std::io::Result<Self> {
+        let wanted = counts.authorities + counts.mixes + counts.gateways;
+        let mut ports = free_ports(wanted)?.into_iter();
+        let mut pages = free_tcp_ports(wanted + counts.providers)?.into_iter();
+        let roles = [
+            (Role::Authority, counts.authorities),
+            (Role::Mix, counts.mixes),
+            (Role::Gateway, counts.gateways),
+            (Role::Provider, counts.providers),
+        ];
+        let mut nodes = Vec::new();
+        for (role, count) in roles {
+            for number in 1..=count {
+                let mut seed = Zeroizing::new([0; 32]);
+                rng.fill_bytes(seed.as_mut());
+                let listen = if role == Role::Provider {
+                    None
+                } else {
+                    ports.next()
+                };
+                nodes.push(PlannedNode {
+                    role,
+                    name: format!("{}-{number}", role.label()),
+                    seed,
+                    listen,
+                    metrics: pages.next().expect("as many pages as nodes were found"),
+                });
+            }
+        }
+        let network = network(now, &nodes, counts, parameters);
+        Ok(Self { network, nodes })
+    }
+}
+
+fn network(now: Time, nodes: &[PlannedNode], counts: Counts, parameters: Parameters) -> Network {
+    let listening = |role: Role| {
+        nodes
+            .iter()
+            .filter(move |node| node.role == role)
+            .filter_map(|node| Some((node, node.listen?)))
+    };
+    let authorities = listening(Role::Authority)
+        .map(|(node, address)| AuthorityEntry {
+            id: node.identity().node_id(),
+            name: NodeName::new(&node.name).expect("a role and a number are a name"),
+            addresses: vec![address],
+        })
+        .collect();
+    let bootstrap = listening(Role::Gateway)
+        .map(|(node, address)| (node.identity().node_id(), address))
+        .collect();
+    let lead = parameters.vote_step * Parameters::PUBLISH_STEPS + START_UP;
+    // Whole milliseconds: what the network's file can say.
+    let genesis = now.after(lead).as_nanos().div_ceil(1_000_000);
+    let threshold = (counts.authorities * 3).div_ceil(4);
+    Network::new(NetworkDraft {
+        authorities,
+        threshold: u8::try_from(threshold).unwrap_or(u8::MAX),
+        genesis: Time::ZERO.after(Duration::from_millis(genesis)),
+        parameters,
+        bootstrap,
+    })
+    .expect("a planned network of at least one authority is sound")
+}
+
+fn free_ports(count: usize) -> std::io::Result<Vec<SocketAddr>> {
+    // All are held until the last is found, so that no port is given twice.
+    let sockets: std::io::Result<Vec<UdpSocket>> = (0..count)
+        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect();
+    sockets?.iter().map(UdpSocket::local_addr).collect()
+}
+
+fn free_tcp_ports(count: usize) -> std::io::Result<Vec<SocketAddr>> {
+    let listeners: std::io::Result<Vec<TcpListener>> = (0..count)
+        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect();
+    listeners?.iter().map(TcpListener::local_addr).collect()
+}
+
+/// Time for the nodes' processes to start before their first descriptors are due.
+const START_UP: Duration = Duration::from_millis(500);
