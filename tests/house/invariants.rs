@@ -53,14 +53,18 @@ fn manifest(folder: &str) -> toml::Table {
 fn members() -> Vec<String> {
     let workspace = &manifest(".")["workspace"];
     let members = workspace["members"].as_array().unwrap();
-    members.iter().map(|m| m.as_str().unwrap().to_owned()).collect()
+    members
+        .iter()
+        .map(|m| m.as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn dependencies(folder: &str) -> Vec<String> {
     let manifest = manifest(folder);
-    manifest.get("dependencies").and_then(toml::Value::as_table).map_or_else(Vec::new, |table| {
-        table.keys().cloned().collect()
-    })
+    manifest
+        .get("dependencies")
+        .and_then(toml::Value::as_table)
+        .map_or_else(Vec::new, |table| table.keys().cloned().collect())
 }
 
 /// The `.rs` files below `folder` that are neither tests nor benches.
@@ -69,7 +73,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.path();
         let name = entry.file_name().into_string().unwrap();
         if path.is_dir() {
-            if !["target", ".git", "tests", "benches", "examples", "fuzz"].contains(&name.as_str()) {
+            if !["target", ".git", "tests", "benches", "examples", "fuzz"].contains(&name.as_str())
+            {
                 sources(&path, found);
             }
         } else if name.ends_with(".rs") {
@@ -81,7 +86,10 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// A file's text before its unit tests.
 fn shipped(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+    text.split("#[cfg(test)]")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[test]
@@ -95,7 +103,10 @@ fn dependencies_run_strictly_downward() {
     for (own_place, folder) in members.iter().enumerate() {
         for dependency in dependencies(folder) {
             if let Some(place) = place.get(dependency.as_str()) {
-                assert!(*place < own_place, "{folder} uses {dependency}, which stands below it");
+                assert!(
+                    *place < own_place,
+                    "{folder} uses {dependency}, which stands below it"
+                );
             }
         }
     }
@@ -120,13 +131,18 @@ fn network_disk_clock_and_entropy_have_their_one_place() {
     sources(root(), &mut files);
     assert!(files.len() > 100, "the search found the sources");
     for path in files {
-        let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let relative = path
+            .strip_prefix(root())
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let text = shipped(&path);
         for (word, allowed) in RESERVED {
             let here = allowed.iter().any(|place| relative.starts_with(place));
-            let uses = text.lines().any(|line| {
-                !line.trim_start().starts_with("//") && line.contains(word)
-            });
+            let uses = text
+                .lines()
+                .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
             assert!(here || !uses, "{relative} uses {word}");
         }
     }
@@ -147,7 +163,11 @@ fn files_stay_readable_and_tests_run() {
     let ignored = concat!("#[", "ignore");
     for path in files {
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.lines().count() <= 800, "{} is over 800 lines", path.display());
+        assert!(
+            text.lines().count() <= 800,
+            "{} is over 800 lines",
+            path.display()
+        );
         assert!(!text.contains(ignored), "{} ignores a test", path.display());
     }
 }

@@ -1,0 +1,108 @@
+//! A testnet of processes that is stopped whatever happens to the test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_subrosa");
+
+/// A testnet that runs until it is dropped.
+pub struct Testnet {
+    home: tempfile::TempDir,
+}
+
+impl Testnet {
+    /// Starts one and waits until it is ready.
+    pub fn up() -> Self {
+        let testnet = Self {
+            home: tempfile::tempdir().unwrap(),
+        };
+        let output = testnet.run(&["testnet", "up", testnet.dir(), "--json"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let up: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(up["ok"], true);
+        assert_eq!(up["nodes"], 19);
+        testnet
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.home.path().join("net")
+    }
+
+    pub fn dir(&self) -> &'static str {
+        // Leaked once a test: it outlives every borrow of the command lines below.
+        Box::leak(self.path().to_str().unwrap().to_owned().into_boxed_str())
+    }
+
+    pub fn network(&self) -> String {
+        self.path()
+            .join("network.toml")
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(PROGRAM)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// The process of one node.
+    pub fn pid(&self, node: &str) -> i32 {
+        let text = std::fs::read_to_string(self.path().join(node).join("pid")).unwrap();
+        text.trim().parse().unwrap()
+    }
+
+    /// Ends a node as a power cut would, and waits until it is gone.
+    pub fn kill(&self, node: &str) {
+        let pid = self.pid(node);
+        let process = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        while alive(pid) {
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn start(&self, node: &str) {
+        let output = self.run(&["testnet", "start", self.dir(), node]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Everything that the nodes have logged.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.path()).unwrap().map(Result::unwrap) {
+            if let Ok(log) = std::fs::read_to_string(entry.path().join("log")) {
+                text.push_str(&log);
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Testnet {
+    fn drop(&mut self) {
+        let _ = self.run(&["testnet", "down", self.dir()]);
+    }
+}
+
+fn alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    })
+}
