@@ -10,7 +10,7 @@ use directory::{Identity, Network};
 use link::Services;
 use message::SealingKey;
 use rand::RngExt;
-use store::{KeyFile, StateDir, StoreError};
+use store::{StateDir, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::{NodeId, NodeName};
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::config::{NodeConfig, Role};
 use crate::exit::Fault;
 use crate::exposition::Exposition;
-use crate::testnet::IDENTITY_FILE;
+use crate::testnet::IDENTITY_KEY;
 use crate::{network_file, services};
 
 /// What a node needs to play its part.
@@ -74,13 +74,12 @@ pub async fn run(role: Role, dir: &Path) -> Result<(), Fault> {
 
 fn part(config: NodeConfig) -> Result<Part, Fault> {
     let network = network_file::read(&config.network).map_err(Fault::usage)?;
-    let secret = KeyFile::at(config.data.join(IDENTITY_FILE))
-        .read()
-        .map_err(Fault::usage)?;
+    let identity = StateDir::open(&config.data).and_then(|data| data.key_file(IDENTITY_KEY).read());
+    let secret = identity.map_err(Fault::usage)?;
     let seed: [u8; 32] = secret
         .as_slice()
         .try_into()
-        .map_err(|_| Fault::usage(format!("{IDENTITY_FILE}: not a key of 32 bytes")))?;
+        .map_err(|_| Fault::usage(format!("{IDENTITY_KEY}.key: not a key of 32 bytes")))?;
     let gateway = config.link.gateway.map(|id| network_file::node_id(&id));
     Ok(Part {
         role: config.role,
@@ -204,7 +203,7 @@ async fn provider(part: Part, services: Services, stop: watch::Receiver<bool>) -
 
 /// The provider's sealing key: drawn once, then kept.
 fn sealing_key(state: &StateDir, services: &Services) -> Result<SealingKey, StoreError> {
-    let file = state.key_file(SEALING_FILE);
+    let file = state.key_file(SEALING_KEY);
     if !file.exists() {
         let key = SealingKey::generate(&mut *services.entropy.rng());
         file.create(key.to_bytes().as_ref())?;
@@ -268,4 +267,4 @@ fn models(names: &[String]) -> Result<Vec<Model>, String> {
         .collect()
 }
 
-const SEALING_FILE: &str = "sealing.key";
+const SEALING_KEY: &str = "sealing";

@@ -11,7 +11,7 @@ use directory::{Network, Parameters};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::Serialize;
 use serde_json::json;
-use store::KeyFile;
+use store::StateDir;
 
 use crate::cli::TestnetCommand;
 use crate::config::{LinkSection, MetricsSection, NODE_FILE, NodeConfig, ProviderSection, Role};
@@ -295,10 +295,9 @@ fn lay_out(dir: &Path) -> Result<Vec<String>, Failure> {
 
 fn lay_out_node(dir: &Path, node: &PlannedNode) -> Result<(), Failure> {
     let home = dir.join(&node.name);
-    let data = home.join("data");
-    fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
-    KeyFile::at(data.join(IDENTITY_FILE))
-        .create(node.seed.as_ref())
+    fs::create_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
+    StateDir::open(home.join("data"))
+        .and_then(|data| data.key_file(IDENTITY_KEY).create(node.seed.as_ref()))
         .map_err(|e| e.to_string())?;
     let models = match (node.role, node.name.as_str()) {
         (Role::Provider, "provider-1") => vec!["tumour".to_owned()],
@@ -436,8 +435,8 @@ fn nodes(dir: &Path) -> Result<Vec<String>, Failure> {
 /// A network's description in a testnet's directory.
 pub const NETWORK_FILE: &str = "network.toml";
 
-/// A node's identity in its data directory.
-pub const IDENTITY_FILE: &str = "identity.key";
+/// The name of a node's identity among its keys.
+pub const IDENTITY_KEY: &str = "identity";
 
 const PID_FILE: &str = "pid";
 const LOG_FILE: &str = "log";

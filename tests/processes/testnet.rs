@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_subrosa");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_subrosa");
 
 /// A testnet that runs until it is dropped.
-pub struct Testnet {
+pub(crate) struct Testnet {
     home: tempfile::TempDir,
 }
 
 impl Testnet {
     /// Starts one and waits until it is ready.
-    pub fn up() -> Self {
+    pub(crate) fn up() -> Self {
         let testnet = Self {
             home: tempfile::tempdir().unwrap(),
         };
@@ -29,16 +29,16 @@ impl Testnet {
         testnet
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.home.path().join("net")
     }
 
-    pub fn dir(&self) -> &'static str {
+    pub(crate) fn dir(&self) -> &'static str {
         // Leaked once a test: it outlives every borrow of the command lines below.
         Box::leak(self.path().to_str().unwrap().to_owned().into_boxed_str())
     }
 
-    pub fn network(&self) -> String {
+    pub(crate) fn network(&self) -> String {
         self.path()
             .join("network.toml")
             .to_str()
@@ -46,7 +46,7 @@ impl Testnet {
             .to_owned()
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         Command::new(PROGRAM)
             .args(arguments)
             .stdin(Stdio::null())
@@ -55,13 +55,13 @@ impl Testnet {
     }
 
     /// The process of one node.
-    pub fn pid(&self, node: &str) -> i32 {
+    pub(crate) fn pid(&self, node: &str) -> i32 {
         let text = std::fs::read_to_string(self.path().join(node).join("pid")).unwrap();
         text.trim().parse().unwrap()
     }
 
     /// Ends a node as a power cut would, and waits until it is gone.
-    pub fn kill(&self, node: &str) {
+    pub(crate) fn kill(&self, node: &str) {
         let pid = self.pid(node);
         let process = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
@@ -70,7 +70,7 @@ impl Testnet {
         }
     }
 
-    pub fn start(&self, node: &str) {
+    pub(crate) fn start(&self, node: &str) {
         let output = self.run(&["testnet", "start", self.dir(), node]);
         assert!(
             output.status.success(),
@@ -80,7 +80,7 @@ impl Testnet {
     }
 
     /// Everything that the nodes have logged.
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
         for entry in std::fs::read_dir(self.path()).unwrap().map(Result::unwrap) {
             if let Ok(log) = std::fs::read_to_string(entry.path().join("log")) {
