@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "subrosa",
+    term_width = 80,
     version,
     about,
     after_help = "Start with: subrosa demo          (the whole network on this machine, under a minute)\n\

@@ -398,17 +398,26 @@ fn running(dir: &Path, node: &str) -> Option<Pid> {
         .ok()?;
     let process = Pid::from_raw(pid)?;
     test_kill_process(process).ok()?;
-    let state = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ended = state
-        .rsplit(')')
-        .next()
-        .is_some_and(|rest| rest.trim_start().starts_with('Z'));
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let home = home.to_str()?.as_bytes();
     let ours = arguments
         .split(|byte| *byte == 0)
         .any(|argument| argument == home);
-    (ours && !ended).then_some(process)
+    (ours && has_live_thread(pid)).then_some(process)
+}
+
+/// Whether any thread still lives: a killed process keeps its sockets until the last one is gone.
+fn has_live_thread(pid: i32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
+        .any(|stat| {
+            let state = stat.rsplit(')').next().map(str::trim_start);
+            state.is_some_and(|state| !state.starts_with(['Z', 'X']))
+        })
 }
 
 fn nodes(dir: &Path) -> Result<Vec<String>, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! One test, because a second network at the same time would need a second machine.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -241,7 +241,9 @@ fn counters_tell_no_client(net: &Testnet) {
     let config: toml::Table = config.parse().unwrap();
     let page = config["metrics"]["listen"].as_str().unwrap();
     let text = scrape(page);
-    let labels = ["role", "kind", "reason", "count", "event"];
+    let labels = [
+        "role", "kind", "reason", "outcome", "what", "le", "quantile",
+    ];
     for line in text.lines().filter(|line| line.starts_with("subrosa_")) {
         let Some((_, rest)) = line.split_once('{') else {
             continue;
@@ -264,45 +266,35 @@ fn scrape(address: &str) -> String {
     text
 }
 
-/// Kills and restarts every node in turn while a question is in flight.
+/// Kills and restarts every node in turn while a question is in flight: it is answered, being
+/// asked again under its id, or ends in a typed error within its deadline.
 fn survives_the_loss_of_any_node(net: &Testnet) {
-    let nodes = [
-        "authority-1",
-        "gateway-1",
-        "gateway-2",
-        "gateway-3",
-        "gateway-4",
-        "mix-1",
-        "mix-2",
-        "mix-3",
-        "mix-4",
-        "mix-5",
-        "mix-6",
-        "mix-7",
-        "mix-8",
-        "mix-9",
-        "provider-1",
-    ];
-    let (numbers, _) = &samples("tumour")[0];
-    let line = format!("{{\"model\":\"tumour\",\"input\":{numbers:?},\"deadline_s\":20}}");
-    for node in nodes {
-        let mut asker = Command::new(PROGRAM)
-            .args(["ask", "--network", &net.network(), "--json", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        writeln!(asker.stdin.take().unwrap(), "{line}").unwrap();
-        net.kill(node);
-        net.start(node);
-        let output = asker.wait_with_output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        if text.is_empty() {
-            // The client had not joined yet; then it says why on standard error and fails.
-            assert_eq!(output.status.code(), Some(1), "{node}");
-            continue;
-        }
-        let answer: Value = serde_json::from_str(&text).unwrap();
+    let mut asker = Command::new(PROGRAM)
+        .args(["ask", "--network", &net.network(), "--json", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = asker.stdin.take().unwrap();
+    let mut answers = BufReader::new(asker.stdout.take().unwrap()).lines();
+    let (numbers, label) = &samples("tumour")[0];
+    let mut ask = |id: &str, strike: &dyn Fn()| -> Value {
+        let line = format!(
+            "{{\"model\":\"tumour\",\"input\":{numbers:?},\"id\":\"{id}\",\"deadline_s\":20}}"
+        );
+        writeln!(input, "{line}").unwrap();
+        strike();
+        let answer: Value = serde_json::from_str(&answers.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["id"], id);
+        answer
+    };
+    assert_eq!(ask("warm-up", &|| ())["label"], *label);
+    let mut answered = 0;
+    for node in NODES {
+        let answer = ask(node, &|| {
+            net.kill(node);
+            net.start(node);
+        });
         let kind = answer["error"]["kind"].as_str();
         let typed = [
             "timeout",
@@ -310,13 +302,47 @@ fn survives_the_loss_of_any_node(net: &Testnet) {
             "stale_directory",
             "provider_failed",
         ];
-        let answered = answer["label"].is_string();
         assert!(
-            answered || kind.is_some_and(|k| typed.contains(&k)),
-            "{node}: {text}"
+            answer["label"] == *label || kind.is_some_and(|k| typed.contains(&k)),
+            "{answer}"
         );
+        answered += usize::from(kind.is_none());
     }
+    drop(input);
+    assert!(asker.wait().unwrap().success());
+    // One mix of nine, or one gateway of four, is on few of the ways: most questions get through.
+    assert!(
+        answered >= NODES.len() / 2,
+        "{answered} of {} answered",
+        NODES.len()
+    );
+    eprintln!(
+        "{answered} of {} questions answered across the loss of a node",
+        NODES.len()
+    );
 }
+
+const NODES: [&str; 19] = [
+    "authority-1",
+    "authority-2",
+    "authority-3",
+    "authority-4",
+    "gateway-1",
+    "gateway-2",
+    "gateway-3",
+    "gateway-4",
+    "mix-1",
+    "mix-2",
+    "mix-3",
+    "mix-4",
+    "mix-5",
+    "mix-6",
+    "mix-7",
+    "mix-8",
+    "mix-9",
+    "provider-1",
+    "provider-2",
+];
 
 fn logs_tell_no_client(net: &Testnet) {
     let logs = net.logs();
