@@ -1,6 +1,12 @@
 //! An agent's way to ask: fifty questions at once, each with its own deadline.
 //! `cargo run --example agent -- net/network.toml`
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to people"
+)]
+
 use std::time::Duration;
 
 use client::{Client, QueryError};

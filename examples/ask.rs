@@ -1,5 +1,11 @@
 //! Asks one question: `cargo run --example ask -- net/network.toml`
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to people"
+)]
+
 use client::Client;
 
 #[tokio::main]

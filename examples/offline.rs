@@ -1,6 +1,12 @@
 //! What can go wrong, and what a program does about it.
 //! `cargo run --example offline -- net/network.toml`; also without a network that runs.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to people"
+)]
+
 use std::time::Duration;
 
 use client::{Client, ConnectError, QueryError};

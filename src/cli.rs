@@ -65,7 +65,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub json: bool,
     /// How many held-out samples to ask about, both models together.
-    #[arg(long, default_value_t = 24, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub questions: u32,
 }
 

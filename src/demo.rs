@@ -100,13 +100,11 @@ impl Demo {
         let (followed, learnt) = self.follow(&house, &clients.asker, &exams).await?;
         self.progress
             .say(&format!("\n{}", screen::followed(&followed)));
-        let mut questions = vec![followed.asked];
-        questions.extend(self.ask_all(&clients.asker, &exams).await);
+        let mut questions = self.ask_all(&clients.asker, &exams, &followed.asked).await;
+        questions.insert(0, followed.asked);
         self.say("all asked; clients and nodes stop and settle their accounts");
-        clients.asker.close().await;
-        for client in clients.idle {
-            client.close().await;
-        }
+        let all = clients.idle.into_iter().chain([clients.asker]);
+        join_all(all.map(Client::close)).await;
         let inspector = house.inspector().clone();
         let size_bytes = house.plan().network.parameters().geometry.packet_len();
         house.stop().await;
@@ -203,14 +201,19 @@ impl Demo {
         ))
     }
 
-    async fn ask_all(&self, asker: &Client, exams: &[Exam]) -> Vec<Asked> {
-        let each = self
-            .questions
-            .saturating_sub(1)
-            .div_ceil(exams.len().max(1));
-        let wanted: Vec<(usize, usize)> = (0..each)
-            .flat_map(|sample| (0..exams.len()).map(move |exam| (exam, sample + 1)))
-            .take(self.questions.saturating_sub(1))
+    async fn ask_all(&self, asker: &Client, exams: &[Exam], followed: &Asked) -> Vec<Asked> {
+        // Every model in turn; the first sample of the first was followed already.
+        let rounds = self.questions.div_ceil(exams.len().max(1));
+        let wanted: Vec<(usize, usize)> = (0..rounds)
+            .flat_map(|sample| (0..exams.len()).map(move |exam| (exam, sample)))
+            .take(self.questions)
+            .collect();
+        let first = exams
+            .iter()
+            .position(|exam| exam.model.name == followed.model);
+        let wanted: Vec<(usize, usize)> = wanted
+            .into_iter()
+            .filter(|(exam, sample)| (Some(*exam), *sample) != (first, followed.sample))
             .collect();
         let bar = self.progress.bar(wanted.len() as u64);
         let mut asked = Vec::new();
@@ -345,7 +348,7 @@ fn parties(
     }
     if let Some([.., mailbox, provider]) = out.map(|journey| journey.stages.as_slice()) {
         add((3, "mailbox gateway"), &mailbox.node);
-        add((4, "provider"), &provider.node);
+        add((4, PROVIDER), &provider.node);
     }
     for node in house
         .plan()
@@ -362,6 +365,8 @@ fn parties(
             for node in &nodes {
                 knowledge = knowledge.or(house.inspector().knowledge(node, secrets));
             }
+            // Who opened the question knows that it was the one asked.
+            knowledge.whom |= part == PROVIDER && knowledge.question;
             Party {
                 part: part.to_owned(),
                 nodes,
@@ -389,7 +394,8 @@ fn exams() -> Result<Vec<Exam>, Fault> {
 /// The rate class of the demo's clients: 30 slots a second.
 const CLASS: u8 = 1;
 const IDLE: usize = 4;
+const PROVIDER: &str = "provider";
 /// Questions under way at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(20);
 const READY_WITHIN: Duration = Duration::from_secs(30);

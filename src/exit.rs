@@ -30,6 +30,7 @@ impl Fault {
 
     /// The output could not be written.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value, reason = "what map_err gives")]
     pub fn output(error: std::io::Error) -> Self {
         Self::failed(format!("output: {error}"))
     }

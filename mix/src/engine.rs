@@ -284,6 +284,9 @@ impl<O: Outlet> Engine<O> {
         self.services
             .publish(ROLE, self.mix.ledger(), self.mix.held());
         let loops = self.mix.loops();
+        if let Some(tap) = &self.services.tap {
+            tap.saw(Sight::Kinds(vec![("mix loops", self.mix.ledger().made)]));
+        }
         for (outcome, count) in [
             ("sent", loops.sent),
             ("returned", loops.returned),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::demo::inspector::{Journey, Knowledge};
+use crate::demo::inspector::{Journey, Knowledge, Stage};
 use crate::demo::report::{Followed, Party, Report};
 
 /// One question, hop by hop.
@@ -65,30 +65,12 @@ fn way(text: &mut String, journey: &Journey, leg: Leg) {
     };
     let last = journey.stages.len().saturating_sub(1);
     for (place, stage) in journey.stages.iter().enumerate() {
-        let held = stage
-            .left
-            .map(|left| left.since(stage.came).as_secs_f64() * 1e3);
-        let sees = match (leg, place, place == last) {
-            (Leg::Out, 0, _) => "sees who is connected, and a sealed packet".to_owned(),
-            (_, _, true) if leg == Leg::Back => "takes it among dummies".to_owned(),
-            (Leg::Out, _, true) => "opens the seal: a question, nobody's".to_owned(),
-            _ => match (held, stage.pool) {
-                (Some(ms), Some(pool)) if stage.told.is_some_and(|told| !told.is_zero()) => {
-                    format!("holds it {ms:>5.0} ms among {pool} packets; sees two neighbours")
-                }
-                (Some(ms), _) => format!("keeps it {ms:>5.0} ms for its own clock; sees a mailbox")
-                    .replace(
-                        "a mailbox",
-                        if leg == Leg::Out {
-                            "a mailbox"
-                        } else {
-                            "a handle"
-                        },
-                    ),
-                (None, _) => "takes it in".to_owned(),
-            },
+        let place = match place {
+            0 => Place::First,
+            place if place == last => Place::Last,
+            _ => Place::Between,
         };
-        let _ = writeln!(text, "  {:<10} {sees}", stage.node);
+        let _ = writeln!(text, "  {:<10} {}", stage.node, sees(stage, leg, place));
     }
     let _ = writeln!(
         text,
@@ -96,6 +78,37 @@ fn way(text: &mut String, journey: &Journey, leg: Leg) {
         "",
         journey.took().as_secs_f64() * 1e3
     );
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    First,
+    Between,
+    Last,
+}
+
+/// What a node on the way sees of a packet, in its own words.
+fn sees(stage: &Stage, leg: Leg, place: Place) -> String {
+    let held = stage
+        .left
+        .map_or(0.0, |left| left.since(stage.came).as_secs_f64() * 1e3);
+    let delayed = stage.told.is_some_and(|told| !told.is_zero());
+    match (place, leg) {
+        (Place::First, Leg::Out) => "sees the asker's address and a sealed packet".to_owned(),
+        (Place::First, Leg::Back) => "sees the provider's address and a sealed packet".to_owned(),
+        (Place::Last, Leg::Out) => "opens the seal: a question, and no asker".to_owned(),
+        (Place::Last, Leg::Back) => "takes it out of a stream of dummies".to_owned(),
+        (Place::Between, _) if delayed => {
+            let pool = stage.pool.unwrap_or(0);
+            format!("holds it {held:>4.0} ms among {pool} packets; sees two neighbours")
+        }
+        (Place::Between, Leg::Out) => {
+            format!("keeps it {held:>4.0} ms for its own clock; sees a mailbox")
+        }
+        (Place::Between, Leg::Back) => {
+            format!("keeps it {held:>4.0} ms for its own clock; sees a handle")
+        }
+    }
 }
 
 /// The closing screen.

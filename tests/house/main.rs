@@ -1,3 +1,6 @@
 //! The whole house in one process: invariants, end to end, hostile input.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::print_stderr, reason = "a test says what it left out")]
+
 mod invariants;

@@ -1,5 +1,8 @@
 //! The binary as people and machines run it: commands, a testnet of processes, faults.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::print_stderr, reason = "a test says what it left out")]
+
 mod commands;
 mod network;
 mod testnet;

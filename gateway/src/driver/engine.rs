@@ -316,6 +316,11 @@ impl Engine {
         let (ledger, held) = (self.core.ledger(), self.core.held());
         self.services.publish(ROLE, ledger, held);
         let loops = self.core.loops();
+        if let Some(tap) = &self.services.tap {
+            let dummies = ledger.made.saturating_sub(loops.sent);
+            let kinds = vec![("gateway loops", loops.sent), ("dummies", dummies)];
+            tap.saw(Sight::Kinds(kinds));
+        }
         for (outcome, count) in [
             ("sent", loops.sent),
             ("returned", loops.returned),

@@ -338,6 +338,15 @@ where
         };
         self.services
             .publish(self.role, &report.ledger, report.held);
+        if let Some(tap) = &self.services.tap {
+            let counts = &report.counts;
+            tap.saw(Sight::Kinds(vec![
+                ("requests", counts.requests),
+                ("replies", counts.replies),
+                ("client loops", counts.loops),
+                ("drops", counts.drops),
+            ]));
+        }
         counter!("subrosa_made_late_total", "role" => self.role).absolute(report.counts.made_late);
         counter!("subrosa_clock_stalls_total", "role" => self.role).absolute(report.counts.stalls);
         self.outputs.report.send_replace(Some(report));
