@@ -170,6 +170,17 @@ impl Inspector {
         knowledge
     }
 
+    /// Everything that any node's own keys opened: what no log may hold.
+    #[must_use]
+    pub fn plaintexts(&self) -> Vec<Vec<u8>> {
+        let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = sights.values().flatten().filter_map(|sight| match sight {
+            Sight::Plaintext { bytes, .. } => Some(bytes.clone()),
+            _ => None,
+        });
+        all.collect()
+    }
+
     /// Where `node`'s frames come from, by what its gateway saw of them; no address at all if
     /// none were seen.
     #[must_use]

@@ -4,3 +4,5 @@
 #![allow(clippy::print_stderr, reason = "a test says what it left out")]
 
 mod invariants;
+mod journey;
+mod logs;
