@@ -33,8 +33,6 @@ pub(crate) struct Account {
     pub(crate) waiting: Waiting,
     /// Mailboxes that the client attached.
     pub(crate) mailboxes: BTreeSet<MailboxAddress>,
-    /// Descriptors published since the last turn of the epoch.
-    pub(crate) publications: u32,
     link: Link,
     handles: Vec<(Epoch, Handle)>,
     bucket: Bucket,
@@ -119,7 +117,6 @@ impl Accounts {
         let account = Account {
             waiting: Waiting::default(),
             mailboxes: BTreeSet::new(),
-            publications: 0,
             link: Link::Away { since: now },
             handles: Vec::new(),
             bucket: Bucket::new(now, class),
@@ -189,12 +186,11 @@ impl Accounts {
         Some(account)
     }
 
-    /// Forgets handles of epochs before `oldest`, and allows new publications.
+    /// Forgets handles of epochs before `oldest`.
     ///
     /// Returns the accounts that no handle leads to any more and whose client is away.
     pub(crate) fn turn_epoch(&mut self, oldest: Epoch) -> Vec<AccountId> {
         for account in self.accounts.values_mut() {
-            account.publications = 0;
             for (_, handle) in account.handles.extract_if(.., |(epoch, _)| *epoch < oldest) {
                 self.handles.remove(&handle);
             }

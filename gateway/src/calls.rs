@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use directory::{Descriptor, ServiceDescriptor};
+use directory::Descriptor;
 use link::{GuestId, Peer};
 use rand::CryptoRng;
+use traffic::Rate;
 use wire::{Attach, Call, CallRefused, NodeId, Refusal, Register, Reply, Time};
 
 use crate::accounts::Registration;
 use crate::admit::{Applicant, Decision};
+use crate::bucket::Bucket;
 use crate::gateway::Gateway;
 use crate::mailbox::Claim;
 
@@ -42,7 +44,7 @@ impl Gateway {
             }
             (Call::Attach(attach), Peer::Guest(guest)) => self.attach(guest, &attach),
             (Call::Publish(descriptor), Peer::Guest(guest)) => {
-                match self.may_publish(guest, &descriptor) {
+                match self.may_publish(now, guest, &descriptor) {
                     Ok(()) => return Answer::Relay(descriptor),
                     Err(refused) => Err(refused),
                 }
@@ -140,38 +142,37 @@ impl Gateway {
         Ok(())
     }
 
-    fn may_publish(&mut self, guest: GuestId, descriptor: &[u8]) -> Result<(), CallRefused> {
-        if descriptor.len() > ServiceDescriptor::MAX_LEN {
-            return Err(CallRefused::Invalid);
-        }
-        let Some(topology) = self.layer.topology() else {
-            return self.may_publish_first();
-        };
-        let topology = Arc::clone(topology);
-        let account = self.accounts.by_guest(guest).ok_or(CallRefused::Invalid)?;
-        let bound = self.limits.publications;
-        let within = self.accounts.with(account, |account| {
-            account.publications = account.publications.saturating_add(1);
-            account.publications <= bound
-        });
-        if within != Some(true) {
+    /// A service may publish before it registers: its first descriptor comes before the first
+    /// document.
+    fn may_publish(
+        &mut self,
+        now: Time,
+        guest: GuestId,
+        descriptor: &[u8],
+    ) -> Result<(), CallRefused> {
+        let links = self.publications.len();
+        let known = self.publications.contains_key(&guest);
+        if !known && links >= self.limits.clients {
             return Err(CallRefused::Busy);
         }
-        match Descriptor::open(descriptor, topology.parameters()) {
-            Ok(Descriptor::Service(_)) => Ok(()),
-            _ => Err(CallRefused::Invalid),
+        let published = self.publications.entry(guest).or_default();
+        if *published >= self.limits.publications {
+            return Err(CallRefused::Busy);
         }
+        *published += 1;
+        match Descriptor::open(descriptor, &self.parameters) {
+            Ok(Descriptor::Service(_)) => {}
+            _ => return Err(CallRefused::Invalid),
+        }
+        let all = self.publishing.get_or_insert_with(|| everybody(now));
+        all.take(now).then_some(()).ok_or(CallRefused::Busy)
     }
+}
 
-    /// Before the first document nobody can register, yet the services of the first epoch must
-    /// stand in it: a bounded number passes, and the authorities alone judge them.
-    fn may_publish_first(&mut self) -> Result<(), CallRefused> {
-        if self.first_publications >= self.limits.first_publications {
-            return Err(CallRefused::Busy);
-        }
-        self.first_publications += 1;
-        Ok(())
-    }
+/// What all links together may publish: one descriptor in 0.8 seconds, 64 at once.
+fn everybody(now: Time) -> Bucket {
+    let one_a_second = Rate::from_millihertz(1_000).expect("a constant above zero");
+    Bucket::new(now, one_a_second)
 }
 
 fn document(encoded: Option<&Arc<[u8]>>) -> Answer {

@@ -88,7 +88,7 @@ pub async fn run(
     services: Services,
     stop: impl Future<Output = ()>,
 ) -> Result<(), GatewayError> {
-    let geometry = config.network.parameters().geometry;
+    let parameters = config.network.parameters().clone();
     let id = config.identity.node_id();
     let (mesh, link_events) = bind(&config, &services).await?;
     let mut addresses = config.advertise;
@@ -105,7 +105,7 @@ pub async fn run(
     let durable = config.state.durable()?;
     let membership = Membership::open(services.clock.now(), member, config.state, durable)?;
 
-    let core = Gateway::new(id, geometry, config.limits, config.admission);
+    let core = Gateway::new(id, parameters, config.limits, config.admission);
     let (inputs, received) = sync_channel(CORE_QUEUE);
     let workers = start_workers(&core, config.crypto_threads.get(), &inputs)?;
     let unseen = Arc::new(Unseen::default());

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use directory::Topology;
+use directory::{Parameters, Topology};
 use link::{Frame, GuestId, Peer};
 use mix::peel::{Admitted, Gate, LogEntry, Opener, Unsealed, Window};
 use mix::{LoopCounts, LossTest};
@@ -17,6 +17,7 @@ use wire::{Epoch, Ledger, NodeId, Refusal, Time};
 
 use crate::accounts::{Account, AccountId, Accounts};
 use crate::admit::Admission;
+use crate::bucket::Bucket;
 use crate::deliver::{self, Delivery, Turn};
 use crate::layer_clock::{LayerClock, Slot};
 use crate::limits::Limits;
@@ -29,6 +30,7 @@ use crate::mailbox::Mailboxes;
 /// [`Gateway::admit`], `Admitted::finish`, [`Gateway::arrive`]. The order of checks is the same.
 pub struct Gateway {
     pub(crate) id: NodeId,
+    pub(crate) parameters: Parameters,
     pub(crate) geometry: Geometry,
     pub(crate) limits: Limits,
     pub(crate) admission: Box<dyn Admission>,
@@ -39,7 +41,10 @@ pub struct Gateway {
     pub(crate) layer: LayerClock,
     pub(crate) ledger: Ledger,
     pub(crate) draining: bool,
-    pub(crate) first_publications: u32,
+    /// Service descriptors that came over each link since the last turn of the epoch.
+    pub(crate) publications: BTreeMap<GuestId, u32>,
+    /// What all links together may publish.
+    pub(crate) publishing: Option<Bucket>,
     windows: BTreeMap<Epoch, Window>,
     unlogged: VecDeque<LogEntry>,
     in_stages: u64,
@@ -59,16 +64,19 @@ pub struct Census {
 }
 
 impl Gateway {
-    /// A gateway called `id` with no keys and no document: it refuses everything.
+    /// A gateway called `id` with no keys and no document: it passes on what services publish,
+    /// and refuses all else.
     #[must_use]
     pub fn new(
         id: NodeId,
-        geometry: Geometry,
+        parameters: Parameters,
         limits: Limits,
         admission: Box<dyn Admission>,
     ) -> Self {
+        let geometry = parameters.geometry;
         Self {
             id,
+            parameters,
             geometry,
             limits,
             admission,
@@ -79,7 +87,8 @@ impl Gateway {
             layer: LayerClock::new(id),
             ledger: Ledger::default(),
             draining: false,
-            first_publications: 0,
+            publications: BTreeMap::new(),
+            publishing: None,
             windows: BTreeMap::new(),
             unlogged: VecDeque::new(),
             in_stages: 0,
@@ -193,6 +202,7 @@ impl Gateway {
     /// A link to a client is gone; what waits for the client stays.
     pub fn handle_disconnect(&mut self, now: Time, guest: GuestId) {
         self.accounts.disconnect(now, guest);
+        self.publications.remove(&guest);
     }
 
     /// Counts frames that were refused before they came here.
@@ -346,6 +356,7 @@ impl Gateway {
         let Some(oldest) = self.windows.keys().next().copied() else {
             return;
         };
+        self.publications.clear();
         for (address, owner, items) in self.mailboxes.close_before(oldest) {
             self.accounts
                 .with(owner, |account| account.mailboxes.remove(&address));

@@ -127,11 +127,6 @@ impl LayerClock {
         self.running.as_ref().map(|(clock, _)| clock.poll_timeout())
     }
 
-    /// The topology that it goes by.
-    pub(crate) fn topology(&self) -> Option<&Arc<Topology>> {
-        self.running.as_ref().map(|(_, topology)| topology)
-    }
-
     pub(crate) fn counts(&self) -> LoopCounts {
         self.counts
     }
@@ -173,7 +168,7 @@ impl LayerClock {
     }
 
     fn build(&self, rng: &mut dyn CryptoRng) -> Option<OwnLoop> {
-        let topology = self.topology()?;
+        let (_, topology) = self.running.as_ref()?;
         let route = route(rng, topology, &self.own)?;
         let first = NodeId(route.first()?.address.0);
         let flight = route.iter().map(|hop| hop.delay).sum();

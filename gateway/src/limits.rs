@@ -15,10 +15,8 @@ pub struct Limits {
     pub outbox: usize,
     /// Packets held for the gateway's own clock into layer 1.
     pub layer_queue: usize,
-    /// Service descriptors that one client may publish in an epoch.
+    /// Service descriptors that one link may publish in an epoch.
     pub publications: u32,
-    /// Service descriptors passed on for unregistered clients before the first document.
-    pub first_publications: u32,
     /// Replay tags kept of one epoch.
     pub replay_capacity: usize,
 }
@@ -33,7 +31,6 @@ impl Default for Limits {
             outbox: 8_192,
             layer_queue: 1_024,
             publications: 8,
-            first_publications: 64,
             replay_capacity: 18_000_000,
         }
     }

@@ -7,7 +7,6 @@ use directory::ServiceDescriptor;
 use link::{GuestId, Peer};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use sphinx::Geometry;
 use subrosa_gateway::{Answer, EveryoneUpToTheBound, Gateway, Limits};
 use wire::{Call, CallRefused, Epoch, Handle, NodeId, Refusal, Register, Reply, Time};
 
@@ -247,9 +246,6 @@ fn passes_on_a_clients_service_descriptor_and_nothing_else() {
     let from = Peer::Guest(GuestId(1));
     let service = network.service_descriptor();
     let publish = Call::Publish(service.clone());
-    let unknown = ask(&mut network, from, publish.clone());
-    assert_eq!(unknown, refused(CallRefused::Invalid));
-    network.register(1, 0);
     assert_eq!(
         ask(&mut network, from, publish.clone()),
         Answer::Relay(service.clone())
@@ -280,23 +276,30 @@ fn a_gateway_that_drains_admits_nothing_and_holds_nothing() {
 }
 
 #[test]
-fn before_the_first_document_a_bounded_number_of_services_passes() {
-    let service = Network::new(1, Limits::default()).service_descriptor();
+fn before_the_first_document_services_publish_within_their_bound() {
+    let network = Network::new(1, Limits::default());
+    let service = network.service_descriptor();
     let limits = Limits {
-        first_publications: 2,
+        publications: 3,
         ..Limits::default()
     };
     let admission = Box::new(EveryoneUpToTheBound);
-    let mut gateway = Gateway::new(NodeId([9; 32]), Geometry::DEFAULT, limits, admission);
+    let parameters = network.parameters.clone();
+    let mut gateway = Gateway::new(NodeId([9; 32]), parameters, limits, admission);
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    let mut publish = |bytes: Vec<u8>| {
-        let from = Peer::Guest(GuestId(1));
+    let mut publish = |guest: u64, bytes: Vec<u8>| {
+        let from = Peer::Guest(GuestId(guest));
         gateway.handle_call(Time::ZERO, &mut rng, from, Call::Publish(bytes))
     };
     let long = vec![0; ServiceDescriptor::MAX_LEN + 1];
-    assert_eq!(publish(long), refused(CallRefused::Invalid));
+    assert_eq!(publish(1, long), refused(CallRefused::Invalid));
     for _ in 0..2 {
-        assert_eq!(publish(service.clone()), Answer::Relay(service.clone()));
+        let answer = publish(1, service.clone());
+        assert_eq!(answer, Answer::Relay(service.clone()));
     }
-    assert_eq!(publish(service), refused(CallRefused::Busy));
+    assert_eq!(publish(1, service.clone()), refused(CallRefused::Busy));
+    // All links together have their bound, too.
+    let passed =
+        (2..200).filter(|guest| publish(*guest, service.clone()) == Answer::Relay(service.clone()));
+    assert_eq!(passed.count(), 62);
 }

@@ -54,7 +54,7 @@ impl Network {
         };
         let id = nodes[GATEWAY].identity.node_id();
         let admission = Box::new(EveryoneUpToTheBound);
-        let gateway = Gateway::new(id, parameters.geometry, limits, admission);
+        let gateway = Gateway::new(id, parameters.clone(), limits, admission);
         let topology = topology(&nodes, &parameters, Epoch(1));
         let mut network = Self {
             gateway,

@@ -22,7 +22,6 @@ fn limits() -> Limits {
         outbox: 16,
         layer_queue: 4,
         publications: 2,
-        first_publications: 2,
         replay_capacity: 64,
     }
 }
