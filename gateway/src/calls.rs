@@ -181,3 +181,30 @@ fn document(encoded: Option<&Arc<[u8]>>) -> Answer {
         None => Reply::Refused(CallRefused::NotYet),
     })
 }
+
+/// What to say of a descriptor that was passed on: done if enough authorities took it for a
+/// document; else what one of the others said.
+#[must_use]
+pub fn verdict(threshold: usize, replies: &[Reply]) -> Reply {
+    let done = replies.iter().filter(|reply| **reply == Reply::Done);
+    if done.count() >= threshold {
+        return Reply::Done;
+    }
+    let refused = |reply: &&Reply| matches!(reply, Reply::Refused(_));
+    let why = replies.iter().find(refused).cloned();
+    why.unwrap_or(Reply::Refused(CallRefused::Busy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publication_is_done_when_a_quorum_has_it() {
+        let refused = Reply::Refused(CallRefused::WrongEpoch);
+        let some = [Reply::Done, refused.clone(), Reply::Done];
+        assert_eq!(verdict(2, &some), Reply::Done);
+        assert_eq!(verdict(3, &some), refused);
+        assert_eq!(verdict(3, &[]), Reply::Refused(CallRefused::Busy));
+    }
+}

@@ -13,7 +13,7 @@ mod limits;
 mod mailbox;
 
 pub use admit::{Admission, Applicant, Decision, EveryoneUpToTheBound};
-pub use calls::Answer;
+pub use calls::{Answer, verdict};
 pub use driver::{GatewayConfig, GatewayError, run};
 pub use gateway::{Census, Gateway};
 pub use limits::Limits;

@@ -7,7 +7,9 @@ use directory::Network;
 use link::{Mesh, Responder};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use wire::{Call, CallRefused, Reply};
+use wire::Call;
+
+use crate::calls::verdict;
 
 /// A descriptor, and who waits for the word on it.
 pub(super) struct Publication {
@@ -39,30 +41,5 @@ pub(super) async fn relay(
     }
 }
 
-/// Done if enough authorities took it for a document; else what one of the others said.
-pub(crate) fn verdict(threshold: usize, replies: &[Reply]) -> Reply {
-    let done = replies.iter().filter(|reply| **reply == Reply::Done);
-    if done.count() >= threshold {
-        return Reply::Done;
-    }
-    let refused = |reply: &&Reply| matches!(reply, Reply::Refused(_));
-    let why = replies.iter().find(refused).cloned();
-    why.unwrap_or(Reply::Refused(CallRefused::Busy))
-}
-
 /// How long an authority may take to answer: less than the link gives the caller.
 const DEADLINE: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_publication_is_done_when_a_quorum_has_it() {
-        let refused = Reply::Refused(CallRefused::WrongEpoch);
-        let some = [Reply::Done, refused.clone(), Reply::Done];
-        assert_eq!(verdict(2, &some), Reply::Done);
-        assert_eq!(verdict(3, &some), refused);
-        assert_eq!(verdict(3, &[]), Reply::Refused(CallRefused::Busy));
-    }
-}

@@ -1,0 +1,138 @@
+//! A client's owner: asks questions, and compares answers with the model's reference.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use client::{
+    Answer, Asker, AskerConfig, AskerEvent, Input as ModelInput, QueryError, QueryId, Question,
+};
+use compiler::Model;
+use directory::Topology;
+use message::{EdgeConfig, EdgeError};
+use rand_chacha::ChaCha20Rng;
+use wire::{Epoch, Time};
+
+use crate::report::Ending;
+use crate::seat::{Asked, Input, Output};
+use crate::uplink::Owner;
+
+/// Whose questions an [`Asker`] asks.
+pub(crate) struct AskerOwner {
+    edge: EdgeConfig,
+    models: Arc<BTreeMap<&'static str, Model>>,
+    under_way: BTreeMap<QueryId, Expected>,
+}
+
+/// What the reference says.
+struct Expected {
+    number: usize,
+    output: Vec<i32>,
+}
+
+impl AskerOwner {
+    pub(crate) fn new(edge: EdgeConfig, models: Arc<BTreeMap<&'static str, Model>>) -> Self {
+        Self {
+            edge,
+            models,
+            under_way: BTreeMap::new(),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        now: Time,
+        rng: &mut ChaCha20Rng,
+        core: Option<&mut Asker>,
+        asked: Asked,
+    ) -> Result<(), QueryError> {
+        let core = core.ok_or(QueryError::NotConnected)?;
+        let topology = {
+            use message::Participant;
+            Arc::clone(core.edge().topology())
+        };
+        let model = &self.models[asked.model];
+        let expected = model
+            .input
+            .quantise(&asked.input)
+            .expect("a shipped sample fits its model");
+        let expected = model
+            .graph
+            .run(&expected)
+            .expect("what was quantised for a model fits it");
+        let input = ModelInput::from(asked.input);
+        let question = Question::choose(rng, &topology, asked.model, &input)?;
+        let query = core.ask(now, rng, question, asked.deadline)?;
+        let expected = Expected {
+            number: asked.number,
+            output: expected,
+        };
+        self.under_way.insert(query, expected);
+        Ok(())
+    }
+}
+
+impl Owner for AskerOwner {
+    type Core = Asker;
+
+    fn make(
+        &mut self,
+        now: Time,
+        rng: &mut ChaCha20Rng,
+        topology: Arc<Topology>,
+    ) -> Result<Asker, EdgeError> {
+        let config = AskerConfig {
+            edge: self.edge,
+            max_questions: 256,
+        };
+        Asker::new(now, rng, config, topology)
+    }
+
+    fn descriptor(&self, _: Epoch) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn news(&mut self, _: Time, event: AskerEvent, outputs: &mut Vec<Output>) {
+        let Some(expected) = self.under_way.remove(&event.id) else {
+            return;
+        };
+        let ending = match event.result {
+            Ok(answer) => answered(&answer, &expected.output),
+            Err(error) => Ending::Failed(error),
+        };
+        outputs.push(Output::Ended {
+            number: expected.number,
+            ending,
+        });
+    }
+
+    fn ask(
+        &mut self,
+        now: Time,
+        rng: &mut ChaCha20Rng,
+        core: Option<&mut Asker>,
+        asked: Asked,
+        outputs: &mut Vec<Output>,
+    ) {
+        let number = asked.number;
+        if let Err(error) = self.begin(now, rng, core, asked) {
+            let ending = Ending::Failed(error);
+            outputs.push(Output::Ended { number, ending });
+        }
+    }
+
+    fn command(&mut self, _: Input) -> Option<std::convert::Infallible> {
+        None
+    }
+
+    fn crash(&mut self) {
+        self.under_way.clear();
+    }
+}
+
+fn answered(answer: &Answer, expected: &[i32]) -> Ending {
+    Ending::Answered {
+        exact: answer.output == expected,
+        latency: answer.latency.total,
+        attempts: answer.attempts,
+    }
+}
