@@ -79,13 +79,23 @@ pub async fn ask(args: &AskArgs) -> Result<(), Fault> {
         .class(args.class)
         .connect(services())
         .await
-        .map_err(|e| Fault::failed(format!("ask: {e}")))?;
+        .map_err(|e| Fault::failed(told(&e)))?;
     let outcome = match &args.model {
         Some(model) => ask_all(&client, model, questions, args, &progress).await,
         None => lines(&client, args.deadline).await,
     };
     client.close().await;
     outcome
+}
+
+/// An error as a person reads it; the directory's speak for themselves.
+fn told(error: &impl std::fmt::Display) -> String {
+    let text = error.to_string();
+    if text.starts_with("directory:") {
+        text
+    } else {
+        format!("ask: {text}")
+    }
 }
 
 /// What cover traffic costs, for whoever starts a client.
@@ -133,14 +143,14 @@ async fn ask_all(
                 return Err(Fault::usage(format!("{error} ({})", question.origin)));
             }
             Err(error @ QueryError::NoSuchModel { .. }) => {
-                return Err(Fault::usage(format!("ask: {error}")));
+                return Err(Fault::usage(told(&error)));
             }
             Err(error) => {
                 failures += 1;
                 if args.json {
                     writeln!(out, "{}", error_json(&error)).map_err(Fault::output)?;
                 } else {
-                    progress.say(&format!("ask: {error} ({})", question.origin));
+                    progress.say(&format!("{} ({})", told(&error), question.origin));
                 }
             }
         }

@@ -1,8 +1,10 @@
-//! The front door of Subrosa: what the commands are made of.
+#![doc = include_str!("../README.md")]
 //!
-//! Alone in this project it reads the clock, asks the system for randomness, touches the files
-//! that a command names, starts processes and opens listeners for people. A program that asks
-//! questions needs three things of it: [`read_network`], [`services`], and the crate `client`.
+//! # This crate
+//! The front door: what the commands are made of. Alone in this project it reads the clock, asks
+//! the system for randomness, touches the files that a command names, starts processes and opens
+//! listeners for people. A program that asks questions needs two things of it, [`read_network`]
+//! and [`services`], and the crate `client`.
 
 #![allow(
     clippy::print_stdout,

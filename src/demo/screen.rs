@@ -164,13 +164,13 @@ fn packets(text: &mut String, report: &Report) {
     let packets = &report.packets;
     let _ = writeln!(
         text,
-        "  packets    {} sent over links, {} bytes each; every node's account {}",
+        "  packets    {} sent over links, {} bytes each; accounts {}",
         grouped(packets.sent),
         grouped(packets.size_bytes as u64),
         if packets.balanced {
-            "balances"
+            "balance"
         } else {
-            "DOES NOT BALANCE"
+            "DO NOT BALANCE"
         }
     );
     let kinds: Vec<String> = packets
