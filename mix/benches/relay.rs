@@ -45,13 +45,20 @@ const PACKETS: usize = 8_000;
 fn main() {
     bookkeeping();
     let net = Net::of(Geometry::DEFAULT);
-    let unwrap = unwrap_alone(&net);
+    // The best of three each: other work on the machine only ever slows.
+    let unwrap = (0..3).map(|_| unwrap_alone(&net)).min().unwrap();
     println!(
         "unwrap alone, one thread:        {:8.1} us a packet, {:7.0} packets/s",
         unwrap.as_secs_f64() * 1e6,
         1.0 / unwrap.as_secs_f64()
     );
-    saturated(&net, unwrap);
+    let rate = (0..3).map(|_| saturated(&net)).fold(0.0, f64::max);
+    println!(
+        "one crypto thread, saturated:    {:8.1} us a packet, {rate:7.0} packets/s; \
+         {:.2} x the limit of unwrap alone",
+        1e6 / rate,
+        rate * unwrap.as_secs_f64()
+    );
     half_load(&net, unwrap);
 }
 
@@ -112,8 +119,8 @@ fn unwrap_alone(net: &Net) -> Duration {
     spent / packets.len() as u32
 }
 
-/// As fast as one crypto thread goes, log and core included.
-fn saturated(net: &Net, unwrap: Duration) {
+/// Packets per second, as fast as one crypto thread goes, log and core included.
+fn saturated(net: &Net) -> f64 {
     let rig = Rig::start(net);
     let packets = packets(net, PACKETS, |_| Duration::ZERO);
     let frames: Vec<Frame> = packets
@@ -135,13 +142,8 @@ fn saturated(net: &Net, unwrap: Duration) {
         rig.left.recv().unwrap();
     }
     let rate = PACKETS as f64 / begun.elapsed().as_secs_f64();
-    println!(
-        "one crypto thread, saturated:    {:8.1} us a packet, {rate:7.0} packets/s; \
-         {:.2} x the limit of unwrap alone",
-        1e6 / rate,
-        rate * unwrap.as_secs_f64()
-    );
     rig.stop();
+    rate
 }
 
 /// Poisson arrivals at half the limit: what is added beyond the delays that were asked for.
