@@ -95,3 +95,29 @@ fn check(table: &str, key: &[u8], value: &[u8]) -> [u8; CHECK_LEN] {
 }
 
 const CHECK_LEN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_bound_to_its_table_its_key_and_every_bit() {
+        let framed = seal("answers", b"key", &[1, 2, 3, 4]);
+        let open = |table, key, framed: &[u8]| unseal::<[u8; 4]>(table, key, framed);
+        assert_eq!(open("answers", b"key", &framed), Ok([1, 2, 3, 4]));
+        let failed = Err("a value fails its check");
+        assert_eq!(open("others", b"key", &framed), failed);
+        assert_eq!(open("answers", b"yek", &framed), failed);
+        // Table and key do not run into each other.
+        assert_eq!(open("answersk", b"ey", &framed), failed);
+        for bit in 0..8 * framed.len() {
+            let mut framed = framed.clone();
+            framed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open("answers", b"key", &framed), failed, "bit {bit}");
+        }
+        assert_eq!(
+            open("answers", b"key", &framed[..7]),
+            Err("a value is too short")
+        );
+    }
+}
