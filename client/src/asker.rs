@@ -318,7 +318,10 @@ impl Asked {
                 Ok(())
             }
             Err(EdgeError::Overload) => Err(QueryError::Overload),
-            Err(_) => Err(QueryError::NotConnected),
+            Err(EdgeError::RequestTooLarge) => Err(QueryError::TooLarge {
+                model: self.question.model().to_owned(),
+            }),
+            Err(why) => Err(QueryError::NoRoute(why)),
         }
     }
 

@@ -86,6 +86,15 @@ pub enum QueryError {
         /// How long was waited.
         after: Duration,
     },
+    /// The input is longer than a request may be.
+    #[error("{model}: the input is longer than a request may be")]
+    TooLarge {
+        /// The model asked.
+        model: String,
+    },
+    /// The directory in force offers no way to the provider.
+    #[error("no way to the provider: {0}")]
+    NoRoute(EdgeError),
     /// There is no link to the gateway.
     #[error("not connected to a gateway")]
     NotConnected,

@@ -132,6 +132,12 @@ impl AnswerBook {
         }
     }
 
+    /// Lets go of an id that was not run after all. Its room stays taken until its epoch ends.
+    pub(crate) fn forget(&mut self, id: &RequestId) {
+        self.current.entries.remove(id);
+        self.previous.entries.remove(id);
+    }
+
     /// Marks `id` as run before a restart; `false` at the bound.
     pub(crate) fn remember(&mut self, id: RequestId) -> bool {
         if self.current.entries.len() + self.previous.entries.len() >= self.bounds.answers {

@@ -193,6 +193,12 @@ impl Provider {
         let Some(running) = self.running.remove(&number) else {
             return;
         };
+        if result == Err(SandboxFault::Busy) {
+            // It did not run, so that its id may be asked again.
+            self.book.forget(&running.id);
+            let why = Outcome::Failed(RequestFailure::Overload);
+            return self.release(now, running.id, running.way_back, why, compute);
+        }
         let output = match result.map(Zeroizing::new) {
             Ok(output) if self.catalogue.has_length(&running.model, output.len()) => {
                 self.counts.outputs += 1;

@@ -109,6 +109,23 @@ fn a_forgotten_question_has_no_event() {
 }
 
 #[test]
+fn packets_of_a_question_that_is_over_are_not_sent() {
+    let mut world = World::new(12);
+    let over = Duration::from_millis(1);
+    for _ in 0..20 {
+        world.ask("digits", &digits(), over).unwrap();
+    }
+    let before = world.asker.edge().counts().requests;
+    world.run(Duration::from_secs(5));
+    let sent = world.asker.edge().counts().requests - before;
+    assert_eq!(world.events.len(), 20);
+    // What was made ahead of the clock may still leave.
+    assert!(sent < 20, "{sent} of 20 left");
+    assert_eq!(world.asker.edge().memory().waiting, 0);
+    assert!(world.runs.len() < 20);
+}
+
+#[test]
 fn an_answer_that_does_not_fit_the_model_is_not_passed_on() {
     let mut served = cards();
     served[0].output.elements = 3;

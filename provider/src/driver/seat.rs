@@ -5,6 +5,7 @@ use std::sync::Arc;
 use directory::Topology;
 use link::{Sight, Tap};
 use message::{Edge, EdgeError, Participant};
+use metrics::counter;
 use rand::CryptoRng;
 use sphinx::Packet;
 use tokio::sync::watch;
@@ -46,10 +47,25 @@ impl Seat {
     }
 
     fn count(&self) {
-        self.counts.send_if_modified(|shown| {
-            let counts = self.provider.counts();
-            std::mem::replace(shown, counts) != counts
-        });
+        let counts = self.provider.counts();
+        let changed = |shown: &mut ProviderCounts| std::mem::replace(shown, counts) != counts;
+        if self.counts.send_if_modified(changed) {
+            publish(&counts);
+        }
+    }
+}
+
+/// Totals, by names from a closed list.
+fn publish(counts: &ProviderCounts) {
+    for (kind, count) in [
+        ("came", counts.requests),
+        ("repeated", counts.repeats),
+        ("ran", counts.jobs),
+        ("answered", counts.released),
+        ("failed", counts.failures),
+        ("dropped", counts.dropped),
+    ] {
+        counter!("subrosa_requests_total", "kind" => kind).absolute(count);
     }
 }
 

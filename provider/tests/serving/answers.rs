@@ -175,6 +175,24 @@ fn every_outcome_has_exactly_the_packets_of_its_class() {
 }
 
 #[test]
+fn a_job_for_which_no_instance_was_free_may_be_asked_again() {
+    let mut world = World::new(8);
+    world.ask(1, &small(), &INPUT);
+    world.run(Duration::from_secs(3));
+    let job = world.jobs.pop().unwrap();
+    let now = world.now;
+    let busy = Err(SandboxFault::Busy);
+    world
+        .provider
+        .job_done(now, job.number, busy, Duration::ZERO);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.failure(), Some(RequestFailure::Overload));
+    world.ask(1, &small(), &INPUT);
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.jobs.len(), 1);
+}
+
+#[test]
 fn a_job_that_takes_too_long_is_answered_without_its_result() {
     let mut world = World::new(7);
     world.ask(1, &small(), &INPUT);
