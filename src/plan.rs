@@ -64,8 +64,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Draws keys, finds free ports on loopback, and sets the genesis so that a first vote fits
-    /// between `now` and it.
+    /// Draws keys, finds free ports on loopback, and sets the genesis so that the nodes have
+    /// `start_up` to start and then a first vote fits before it. A node that starts later misses
+    /// the first document.
     ///
     /// # Errors
     /// The operating system's, if it has no free ports.
@@ -77,6 +78,7 @@ impl Plan {
         rng: &mut dyn CryptoRng,
         counts: Counts,
         parameters: Parameters,
+        start_up: Duration,
     ) -> std::io::Result<Self> {
         let wanted = counts.authorities + counts.mixes + counts.gateways;
         let mut ports = free_ports(wanted)?.into_iter();
@@ -106,7 +108,7 @@ impl Plan {
                 });
             }
         }
-        let network = network(now, &nodes, counts, parameters);
+        let network = network(now.after(start_up), &nodes, counts, parameters);
         Ok(Self { network, nodes })
     }
 }
@@ -128,7 +130,7 @@ fn network(now: Time, nodes: &[PlannedNode], counts: Counts, parameters: Paramet
     let bootstrap = listening(Role::Gateway)
         .map(|(node, address)| (node.identity().node_id(), address))
         .collect();
-    let lead = parameters.vote_step * Parameters::PUBLISH_STEPS + START_UP;
+    let lead = parameters.vote_step * Parameters::PUBLISH_STEPS;
     // Whole milliseconds: what the network's file can say.
     let genesis = now.after(lead).as_nanos().div_ceil(1_000_000);
     let threshold = (counts.authorities * 3).div_ceil(4);
@@ -156,6 +158,3 @@ fn free_tcp_ports(count: usize) -> std::io::Result<Vec<SocketAddr>> {
         .collect();
     listeners?.iter().map(TcpListener::local_addr).collect()
 }
-
-/// Time for the nodes' processes to start before their first descriptors are due.
-const START_UP: Duration = Duration::from_millis(500);

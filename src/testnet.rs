@@ -1,24 +1,26 @@
 //! `subrosa testnet`: a network on this machine, a process a node.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::os::unix::process::CommandExt;
+mod layout;
+mod process;
+
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use directory::{Network, Parameters};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use directory::Network;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde_json::json;
-use store::StateDir;
 
 use crate::cli::TestnetCommand;
-use crate::config::{LinkSection, MetricsSection, NODE_FILE, NodeConfig, ProviderSection, Role};
+use crate::config::NodeConfig;
 use crate::exit::Fault;
-use crate::plan::{Counts, Plan, PlannedNode};
 use crate::progress::Progress;
 use crate::{network_file, scrape, services};
+
+use layout::{lay_out, nodes, prepare_directory, remove};
+use process::{running, spawn};
 
 /// A sentence for the person who asked.
 type Failure = String;
@@ -165,23 +167,57 @@ fn table(rows: &[NodeStatus]) -> String {
 pub async fn up(dir: &Path, progress: &Progress) -> Result<Up, Failure> {
     let started = services().clock.now();
     prepare_directory(dir)?;
-    let nodes = lay_out(dir)?;
-    progress.say(&format!(
-        "{} nodes laid out in {}",
-        nodes.len(),
-        dir.display()
-    ));
-    let outcome = start_and_wait(dir, &nodes, progress).await;
-    if let Err(why) = outcome {
-        let _ = down(dir).await;
-        return Err(why);
-    }
+    let mut start_up = START_UP;
+    let nodes = loop {
+        let nodes = lay_out(dir, start_up)?;
+        progress.say(&format!(
+            "{} nodes laid out in {}",
+            nodes.len(),
+            dir.display()
+        ));
+        match start_and_wait(dir, &nodes, progress).await {
+            Ok(()) => break nodes,
+            Err(NotReady::Slow) if start_up == START_UP => {
+                progress.say("too slow for the first vote; once more with more time");
+                let _ = down(dir).await;
+                remove(dir, &nodes)?;
+                start_up = START_UP * 4;
+            }
+            Err(why) => {
+                let _ = down(dir).await;
+                return Err(why.told(dir));
+            }
+        }
+    };
     Ok(Up {
         ok: true,
         network: dir.join(NETWORK_FILE),
         nodes: nodes.len(),
         wall_s: services().clock.now().since(started).as_secs_f64(),
     })
+}
+
+/// Why a network that was started cannot be asked.
+enum NotReady {
+    /// A node missed the first document.
+    Slow,
+    /// A node ended.
+    Ended(String),
+    /// Something else.
+    Other(Failure),
+}
+
+impl NotReady {
+    fn told(&self, dir: &Path) -> Failure {
+        let dir = dir.display();
+        match self {
+            Self::Slow => {
+                format!("not every model was listed in time; the logs are {dir}/*/{LOG_FILE}")
+            }
+            Self::Ended(node) => format!("{node} stopped; its log is {dir}/{node}/{LOG_FILE}"),
+            Self::Other(why) => why.clone(),
+        }
+    }
 }
 
 /// Starts one node of a testnet again.
@@ -259,186 +295,40 @@ pub async fn down(dir: &Path) -> Result<usize, Failure> {
     Ok(running_now.len())
 }
 
-fn prepare_directory(dir: &Path) -> Result<(), Failure> {
-    if dir.join(NETWORK_FILE).exists() {
-        return Err(format!(
-            "{} holds a testnet already; run `subrosa testnet down {0}` and remove it, or name \
-             another directory",
-            dir.display()
-        ));
-    }
-    fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let mut entries = fs::read_dir(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    if entries.next().is_some() {
-        return Err(format!(
-            "{} is not empty; name a new directory",
-            dir.display()
-        ));
-    }
-    Ok(())
-}
-
-fn lay_out(dir: &Path) -> Result<Vec<String>, Failure> {
-    let services = services();
-    let (now, mut rng) = (services.clock.now(), services.entropy.rng());
-    let plan = Plan::draw(now, &mut *rng, Counts::default(), Parameters::demo())
-        .map_err(|e| format!("no free ports: {e}"))?;
-    for node in &plan.nodes {
-        lay_out_node(dir, node)?;
-    }
-    // Last: its presence says that the directory is complete.
-    let path = dir.join(NETWORK_FILE);
-    fs::write(&path, network_file::text(&plan.network))
-        .map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(plan.nodes.into_iter().map(|node| node.name).collect())
-}
-
-fn lay_out_node(dir: &Path, node: &PlannedNode) -> Result<(), Failure> {
-    let home = dir.join(&node.name);
-    fs::create_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
-    StateDir::open(home.join("data"))
-        .and_then(|data| data.key_file(IDENTITY_KEY).create(node.seed.as_ref()))
-        .map_err(|e| e.to_string())?;
-    let models = match (node.role, node.name.as_str()) {
-        (Role::Provider, "provider-1") => vec!["tumour".to_owned()],
-        (Role::Provider, "provider-2") => vec!["digits".to_owned()],
-        _ => Vec::new(),
-    };
-    let config = NodeConfig {
-        role: node.role,
-        name: node.name.clone(),
-        network: Path::new("..").join(NETWORK_FILE),
-        data: "data".into(),
-        link: LinkSection {
-            listen: node.listen,
-            ..LinkSection::default()
-        },
-        metrics: MetricsSection {
-            listen: Some(node.metrics),
-            expose_metrics: false,
-        },
-        provider: ProviderSection { models },
-    };
-    let text = toml::to_string(&config).map_err(|e| e.to_string())?;
-    let path = home.join(NODE_FILE);
-    fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-async fn start_and_wait(dir: &Path, nodes: &[String], progress: &Progress) -> Result<(), Failure> {
+async fn start_and_wait(dir: &Path, nodes: &[String], progress: &Progress) -> Result<(), NotReady> {
     for node in nodes {
-        spawn(dir, node)?;
+        spawn(dir, node).map_err(NotReady::Other)?;
     }
     progress.say("processes started; the authorities vote on the first directory document");
-    let network = network_file::read(&dir.join(NETWORK_FILE)).map_err(|e| e.to_string())?;
-    let listed = tokio::time::timeout(READY_WITHIN, all_models_listed(dir, nodes, network));
-    match listed.await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(format!(
-            "the network was not ready within {} s; the logs are {}/*/{LOG_FILE}",
-            READY_WITHIN.as_secs(),
-            dir.display()
-        )),
-    }
+    let network = network_file::read(&dir.join(NETWORK_FILE));
+    let network = network.map_err(|e| NotReady::Other(e.to_string()))?;
+    let to_genesis = network.genesis().since(services().clock.now());
+    let listed = all_models_listed(dir, nodes, network);
+    let outcome = tokio::time::timeout(to_genesis + READY_WITHIN, listed).await;
+    outcome.unwrap_or(Err(NotReady::Slow))
 }
 
-async fn all_models_listed(dir: &Path, nodes: &[String], network: Network) -> Result<(), Failure> {
+async fn all_models_listed(dir: &Path, nodes: &[String], network: Network) -> Result<(), NotReady> {
     loop {
         if let Some(node) = nodes.iter().find(|node| running(dir, node).is_none()) {
-            return Err(format!(
-                "{node} stopped; its log is {}/{node}/{LOG_FILE}",
-                dir.display()
-            ));
+            return Err(NotReady::Ended(node.clone()));
         }
         let joined = client::Client::builder()
             .network(network.clone())
             .connect(services())
             .await;
         if let Ok(client) = joined {
-            let complete = client.models().len() >= 2;
+            let complete = client.models().len() >= compiler::shipped().len();
             client.close().await;
-            if complete {
-                return Ok(());
-            }
+            // The first document is there: who is not in it comes an epoch later.
+            return if complete {
+                Ok(())
+            } else {
+                Err(NotReady::Slow)
+            };
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-}
-
-fn spawn(dir: &Path, node: &str) -> Result<(), Failure> {
-    let home = dir.join(node);
-    let config = NodeConfig::read(&home).map_err(|e| e.to_string())?;
-    let program = std::env::current_exe().map_err(|e| format!("this program's own file: {e}"))?;
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(home.join(LOG_FILE))
-        .map_err(|e| format!("{}: {e}", home.join(LOG_FILE).display()))?;
-    let errors = log.try_clone().map_err(|e| e.to_string())?;
-    let child = Command::new(program)
-        .args([config.role.label(), "run"])
-        .arg(&home)
-        .stdin(Stdio::null())
-        .stdout(log)
-        .stderr(errors)
-        // Ctrl-C is for the command that started the nodes, not for the nodes.
-        .process_group(0)
-        .spawn()
-        .map_err(|e| format!("{node}: {e}"))?;
-    let path = home.join(PID_FILE);
-    fs::write(&path, child.id().to_string()).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// The node's process, if the one in its file is alive and really runs this node.
-fn running(dir: &Path, node: &str) -> Option<Pid> {
-    let home = dir.join(node);
-    let pid: i32 = fs::read_to_string(home.join(PID_FILE))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let process = Pid::from_raw(pid)?;
-    test_kill_process(process).ok()?;
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let home = home.to_str()?.as_bytes();
-    let ours = arguments
-        .split(|byte| *byte == 0)
-        .any(|argument| argument == home);
-    (ours && has_live_thread(pid)).then_some(process)
-}
-
-/// Whether any thread still lives: a killed process keeps its sockets until the last one is gone.
-fn has_live_thread(pid: i32) -> bool {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    threads
-        .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
-        .any(|stat| {
-            let state = stat.rsplit(')').next().map(str::trim_start);
-            state.is_some_and(|state| !state.starts_with(['Z', 'X']))
-        })
-}
-
-fn nodes(dir: &Path) -> Result<Vec<String>, Failure> {
-    if !dir.join(NETWORK_FILE).is_file() {
-        return Err(format!(
-            "{} holds no testnet; make one with `subrosa testnet up {0}`",
-            dir.display()
-        ));
-    }
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(format!("{}: {e}", dir.display())),
-    };
-    let mut names: Vec<String> = entries
-        .flatten()
-        .filter(|entry| entry.path().join(NODE_FILE).is_file())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    Ok(names)
 }
 
 /// A network's description in a testnet's directory.
@@ -449,4 +339,7 @@ pub const IDENTITY_KEY: &str = "identity";
 
 const PID_FILE: &str = "pid";
 const LOG_FILE: &str = "log";
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// For the nodes' processes to start before their descriptors are due.
+const START_UP: Duration = Duration::from_secs(3);
+/// After the genesis.
+const READY_WITHIN: Duration = Duration::from_secs(30);

@@ -40,8 +40,14 @@ impl House {
         let state =
             tempfile::tempdir().map_err(|e| Fault::failed(format!("temporary state: {e}")))?;
         let mut rng = services.entropy.rng();
-        let plan = Plan::draw(services.clock.now(), &mut *rng, counts, parameters)
-            .map_err(|e| Fault::failed(format!("no free ports: {e}")))?;
+        let plan = Plan::draw(
+            services.clock.now(),
+            &mut *rng,
+            counts,
+            parameters,
+            START_UP,
+        )
+        .map_err(|e| Fault::failed(format!("no free ports: {e}")))?;
         let inspector = Arc::new(Inspector::default());
         let (stop, stopped) = watch::channel(false);
         let network = Arc::new(plan.network.clone());
@@ -160,5 +166,7 @@ impl House {
     }
 }
 
+/// For all nodes of one process to start.
+const START_UP: Duration = Duration::from_secs(2);
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
