@@ -1,15 +1,17 @@
 //! A whole network on a virtual clock: nodes in their seats, links between them, time.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use link::{Frame, Peer};
 use rand_chacha::ChaCha20Rng;
-use wire::{Call, Encode, Epoch, Ledger, NodeId, Reply, Time};
+use wire::{Call, Encode, NodeId, Reply, Time};
 
 use crate::agenda::Agenda;
 use crate::links::LinkCounts;
-use crate::report::{Ending, Imbalance, NodeReport, QuestionReport, Report};
+use crate::report::{Ending, Imbalance, QuestionReport, Report};
 use crate::scenario::{Node, Scenario};
 use crate::seat::{Input, Output, Seat};
 use crate::trace::Trace;
@@ -480,56 +482,6 @@ impl<'a> Network<'a> {
             if self.asked_by[number] == client && asked && question.ending.is_none() {
                 self.ended(number, Ending::Crashed);
             }
-        }
-    }
-
-    /// Invariant 5 at every node, and the links' account against the nodes'.
-    fn check(&mut self) {
-        self.checkpoints += 1;
-        let at = self.now.since(self.begin);
-        let mut all = Ledger::default();
-        for (node, slot) in &self.slots {
-            let (ledger, held) = slot.seat.account();
-            if !ledger.balances(held) {
-                let node = Some(*node);
-                self.imbalances.push(Imbalance { at, node });
-            }
-            all.merge(&ledger);
-        }
-        let frames = |event: &&Event| matches!(event, Event::Frame { .. });
-        let under_way = self.agenda.rest().filter(frames).count() as u64;
-        let links = &self.links;
-        let gone = links.arrived + links.lost + links.stranded;
-        let even = all.sent == links.sent && all.received == links.arrived;
-        if !even || links.sent != gone + under_way {
-            self.imbalances.push(Imbalance { at, node: None });
-        }
-    }
-
-    fn report(mut self) -> Report {
-        let mut nodes = Vec::new();
-        for (node, slot) in &self.slots {
-            let (ledger, held) = slot.seat.account();
-            self.trace.account(*node, &ledger, held);
-            nodes.push(NodeReport {
-                node: *node,
-                ledger,
-                held,
-                crashes: slot.crashes,
-            });
-        }
-        let newest = self.slots.values().filter_map(|slot| slot.seat.newest());
-        let newest_epoch = newest.max().unwrap_or(Epoch(0));
-        let (digest, events) = self.trace.finish();
-        Report {
-            digest,
-            events,
-            nodes,
-            links: self.links,
-            imbalances: self.imbalances,
-            checkpoints: self.checkpoints,
-            questions: self.questions,
-            newest_epoch,
         }
     }
 

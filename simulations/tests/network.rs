@@ -1,6 +1,10 @@
 //! The whole network on a virtual clock.
 
-#![allow(clippy::cast_precision_loss, reason = "shares of small counts")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::print_stdout,
+    reason = "tests: shares of small counts, figures for whoever asks for them"
+)]
 
 use std::time::Duration;
 
@@ -23,7 +27,7 @@ fn rate(per_second: f64) -> Rate {
 fn town(seed: u64) -> Scenario {
     Scenario {
         seed,
-        duration: seconds(120),
+        duration: seconds(150),
         counts: Counts {
             authorities: 4,
             mixes: 9,
@@ -36,12 +40,14 @@ fn town(seed: u64) -> Scenario {
             overlap: seconds(120),
             vote_step: seconds(10),
             geometry: Geometry::new(2048).expect("a geometry"),
-            classes: vec![rate(1.0), rate(2.0)],
+            classes: vec![rate(0.8), rate(1.6)],
             provider_class: 1,
             rates: Rates {
-                payload: rate(1.0),
-                mix_loop: rate(0.2),
-                gateway_loop: rate(0.8),
+                payload: rate(0.8),
+                // Loops of mixes wait for the gateways' clocks: 9 x 0.1 / 4 a second at each
+                // must stay well below its rate, or they come back too late.
+                mix_loop: rate(0.1),
+                gateway_loop: rate(1.0),
                 ..Rates::default()
             },
             local_addresses: true,
@@ -57,7 +63,7 @@ fn town(seed: u64) -> Scenario {
         questions: Questions {
             first: seconds(5),
             every: seconds(10),
-            deadline: seconds(60),
+            deadline: seconds(80),
         },
         checkpoint: seconds(30),
     }
@@ -110,6 +116,12 @@ fn show(report: &Report) {
     println!("lost in crashes {}, refused:", total.lost);
     for (refusal, count) in total.refused.iter() {
         println!("  {} {count}", refusal.label());
+    }
+    for node in &report.nodes {
+        let refused: Vec<_> = node.ledger.refused.iter().collect();
+        if !refused.is_empty() {
+            println!("  {:?} {refused:?}", node.node);
+        }
     }
     println!(
         "questions {}, exact {}, median {:?}, worst {:?}",
