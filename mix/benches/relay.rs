@@ -45,14 +45,16 @@ const PACKETS: usize = 8_000;
 fn main() {
     bookkeeping();
     let net = Net::of(Geometry::DEFAULT);
-    // The best of three each: other work on the machine only ever slows.
-    let unwrap = (0..3).map(|_| unwrap_alone(&net)).min().unwrap();
+    // In turns, and the best of five each: other work on the machine only ever slows.
+    let rounds = (0..5).map(|_| (unwrap_alone(&net), saturated(&net)));
+    let (unwraps, rates): (Vec<Duration>, Vec<f64>) = rounds.unzip();
+    let unwrap = unwraps.into_iter().min().unwrap();
+    let rate = rates.into_iter().fold(0.0, f64::max);
     println!(
         "unwrap alone, one thread:        {:8.1} us a packet, {:7.0} packets/s",
         unwrap.as_secs_f64() * 1e6,
         1.0 / unwrap.as_secs_f64()
     );
-    let rate = (0..3).map(|_| saturated(&net)).fold(0.0, f64::max);
     println!(
         "one crypto thread, saturated:    {:8.1} us a packet, {rate:7.0} packets/s; \
          {:.2} x the limit of unwrap alone",
@@ -61,6 +63,9 @@ fn main() {
     );
     half_load(&net, unwrap);
 }
+
+/// Rounds at half load: one stall of the machine, and a hundredth of all packets is late.
+const ROUNDS: usize = 5;
 
 /// Replay check and timer, without crypto: the target is 1 us.
 fn bookkeeping() {
@@ -96,25 +101,28 @@ fn bookkeeping() {
     );
 }
 
-/// The limit of one crypto thread: open and finish, and nothing else.
+/// The limit of one crypto thread: open and finish in batches, and nothing else.
 fn unwrap_alone(net: &Net) -> Duration {
-    let packets = packets(net, 2000, |_| Duration::ZERO);
+    let packets = packets(net, PACKETS, |_| Duration::ZERO);
     let opener = opener(net);
     let arrival = net.schedule.start(E);
     let mut mix = net.mix(PLACE, &[1], MixLimits::default());
     let mut spent = Duration::ZERO;
-    for packet in &packets {
+    for batch in packets.chunks(Workers::BATCH) {
         let begun = Instant::now();
-        let unsealed = opener.open(arrival, packet.as_bytes());
+        let opened = batch.iter().map(|p| opener.open(arrival, p.as_bytes()));
+        let opened: Vec<_> = opened.collect();
         spent += begun.elapsed();
-        mix.receive(1);
-        let admitted = mix.admit(arrival, unsealed).unwrap();
-        mix.poll_log();
+        mix.receive(batch.len() as u64);
+        let admitted = opened.into_iter().filter_map(|o| mix.admit(arrival, o));
+        let admitted: Vec<_> = admitted.collect();
+        assert_eq!(admitted.len(), batch.len());
+        while mix.poll_log().is_some() {}
         let begun = Instant::now();
-        let peeled = admitted.finish();
+        let peeled: Vec<Peeled> = admitted.into_iter().map(|a| a.finish()).collect();
         spent += begun.elapsed();
-        mix.hold(arrival, peeled);
-        mix.poll_transmit(arrival);
+        peeled.into_iter().for_each(|p| mix.hold(arrival, p));
+        while mix.poll_transmit(arrival).is_some() {}
     }
     spent / packets.len() as u32
 }
@@ -157,14 +165,48 @@ fn half_load(net: &Net, unwrap: Duration) {
     // What comes out is known by what it will look like.
     let outputs: BTreeMap<[u8; 16], usize> = packets.iter().enumerate().map(peel(net)).collect();
 
+    let mut rounds: Vec<Round> = (0..ROUNDS)
+        .map(|_| round(net, &packets, &delays, &gaps, &outputs))
+        .collect();
+    rounds.sort_by_key(|round| round.added[1]);
+    let (best, worst) = (&rounds[0], &rounds[ROUNDS - 1]);
+    println!(
+        "half load, {:5.0} packets/s: added beyond the delay p50 {:.3} ms, p99 {:.3} ms; \
+         bare timer p50 {:.3} ms, p99 {:.3} ms; {:.1} x the timer, {:.2} x the target of 5 ms \
+         (best of {ROUNDS} rounds; worst p99 {:.3} ms, timer {:.3} ms)",
+        rate.per_second(),
+        millis(best.added[0]),
+        millis(best.added[1]),
+        millis(best.timer[0]),
+        millis(best.timer[1]),
+        best.added[1].as_secs_f64() / best.timer[1].as_secs_f64(),
+        millis(best.added[1]) / 5.0,
+        millis(worst.added[1]),
+        millis(worst.timer[1]),
+    );
+}
+
+/// Medians and 99th percentiles of one round.
+struct Round {
+    added: [Duration; 2],
+    timer: [Duration; 2],
+}
+
+fn round(
+    net: &Net,
+    packets: &[Packet],
+    delays: &[Duration],
+    gaps: &[Duration],
+    outputs: &BTreeMap<[u8; 16], usize>,
+) -> Round {
     let rig = Rig::start(net);
     let timer = thread::spawn({
-        let gaps = gaps.clone();
+        let gaps = gaps.to_vec();
         move || bare_timer(&gaps)
     });
     let mut arrivals = Vec::with_capacity(PACKETS);
     let mut due = Instant::now();
-    for (packet, gap) in packets.iter().zip(&gaps) {
+    for (packet, gap) in packets.iter().zip(gaps) {
         due += *gap;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let frame = Frame::new(0, packet.as_bytes());
@@ -178,20 +220,13 @@ fn half_load(net: &Net, unwrap: Duration) {
         let number = outputs[&name];
         added.push(at.since(arrivals[number].after(delays[number])));
     }
-    let (mut lateness, added_p99) = (timer.join().unwrap(), quantile(&mut added, 0.99));
-    let timer_p99 = quantile(&mut lateness, 0.99);
-    println!(
-        "half load, {:5.0} packets/s: added beyond the delay p50 {:.3} ms, p99 {:.3} ms; \
-         bare timer p50 {:.3} ms, p99 {:.3} ms; {:.1} x the timer, {:.2} x the target of 5 ms",
-        rate.per_second(),
-        millis(quantile(&mut added, 0.5)),
-        millis(added_p99),
-        millis(quantile(&mut lateness, 0.5)),
-        millis(timer_p99),
-        added_p99.as_secs_f64() / timer_p99.as_secs_f64(),
-        millis(added_p99) / 5.0
-    );
+    let mut timer = timer.join().unwrap();
     rig.stop();
+    let both = |values: &mut [Duration]| [quantile(values, 0.5), quantile(values, 0.99)];
+    Round {
+        added: both(&mut added),
+        timer: both(&mut timer),
+    }
 }
 
 /// The shipped engine with one crypto thread, a log on disk, and no links.

@@ -12,8 +12,9 @@ use wire::Epoch;
 
 use crate::peel::LogEntry;
 
-/// The logs of all keys in use. Appending never waits for the disk; a thread syncs every
-/// [`Logs::SYNC_GAP`].
+/// The logs of all keys in use. Appending goes to the page cache and waits for the disk only
+/// where the file system makes it; a thread syncs every [`Logs::SYNC_GAP`], plus what the sync
+/// takes.
 pub struct Logs {
     open: BTreeMap<Epoch, OpenLog>,
     shared: Arc<Shared>,

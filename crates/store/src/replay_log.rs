@@ -43,7 +43,7 @@ pub struct ReplayLog {
     _lock: Arc<File>,
 }
 
-/// Syncs a log from another thread, so that appending never waits for the disk.
+/// Syncs a log from another thread, so that who appends does not wait for it.
 pub struct LogSync {
     file: File,
     path: PathBuf,
