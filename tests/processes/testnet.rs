@@ -18,11 +18,8 @@ impl Testnet {
         };
         let output = testnet.run(&["testnet", "up", testnet.dir(), "--json"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success(),
-            "{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}{said}{}", testnet.logs());
         let up: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(up["ok"], true);
         assert_eq!(up["nodes"], 19);
