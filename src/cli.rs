@@ -138,7 +138,7 @@ pub struct AskArgs {
     #[arg(value_name = "-", value_parser = ["-"], requires = "json", conflicts_with_all = ["model", "input"])]
     pub lines: Option<String>,
     /// Rate class: 0 is about 13 GB a day of cover traffic, 1 and 2 are 5 and 20 times that.
-    #[arg(long, default_value_t = 1, value_name = "CLASS")]
+    #[arg(long, default_value_t = 0, value_name = "CLASS")]
     pub class: u8,
 }
 
