@@ -103,8 +103,7 @@ fn daily_cost(slots_per_second: f64, frame_len: usize) -> String {
     #[allow(clippy::cast_precision_loss, reason = "for people, in whole gigabytes")]
     let up = slots_per_second * frame_len as f64 * 86_400.0 / 1e9;
     format!(
-        "sending {slots_per_second:.0} slots/s whatever you ask: about {up:.0} GB up and {:.0} GB \
-         down a day while this runs",
+        "sending {slots_per_second:.0} slots/s, asked or not: {up:.0} GB up and {:.0} GB down a day",
         up * 2.0
     )
 }

@@ -40,9 +40,10 @@ pub enum Command {
     /// Ask a model a question.
     #[command(after_help = "Examples:\n  \
         subrosa ask --network net/network.toml --model tumour --input in.csv\n  \
-        subrosa ask --network net/network.toml --json -      one JSON question a line in,\n  \
-        \x20                                                    one JSON answer a line out:\n  \
-        \x20   {\"model\": \"tumour\", \"input\": [17.99, 10.38, ...], \"id\": 1}")]
+        subrosa ask --network net/network.toml --json -\n\n\
+        With `--json -` one client stays and reads a question a line:\n  \
+        {\"model\": \"tumour\", \"input\": [17.99, 10.38, ...], \"id\": 1}\n\
+        and writes an answer a line, as they come, with the question's id.")]
     Ask(AskArgs),
     /// Run an authority.
     #[command(subcommand)]

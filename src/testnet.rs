@@ -99,6 +99,7 @@ pub async fn command(command: TestnetCommand) -> Result<(), Fault> {
 
 /// Ctrl-C while the network starts leaves no process behind.
 async fn interruptible(dir: &Path, json: bool) -> Result<Up, Fault> {
+    prepare_directory(dir).map_err(|why| Fault::usage(format!("testnet: {why}")))?;
     let progress = Progress::for_people(json);
     let outcome = tokio::select! {
         outcome = up(dir, &progress) => Some(outcome),
@@ -160,13 +161,12 @@ fn table(rows: &[NodeStatus]) -> String {
     text
 }
 
-/// Writes configs and keys into `dir`, starts every node, waits until models are listed.
+/// Writes configs and keys into `dir`, which is empty, starts every node, waits until models are listed.
 ///
 /// # Errors
 /// A sentence naming what failed; what was started is stopped again.
 pub async fn up(dir: &Path, progress: &Progress) -> Result<Up, Failure> {
     let started = services().clock.now();
-    prepare_directory(dir)?;
     let mut start_up = START_UP;
     let nodes = loop {
         let nodes = lay_out(dir, start_up)?;

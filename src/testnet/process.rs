@@ -46,9 +46,8 @@ pub(super) fn running(dir: &Path, node: &str) -> Option<Pid> {
     test_kill_process(process).ok()?;
     let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let home = home.to_str()?.as_bytes();
-    let ours = arguments
-        .split(|byte| *byte == 0)
-        .any(|argument| argument == home);
+    // Empty while the process begins, and when all but its last threads are gone.
+    let ours = arguments.is_empty() || arguments.split(|byte| *byte == 0).any(|it| it == home);
     (ours && has_live_thread(pid)).then_some(process)
 }
 
