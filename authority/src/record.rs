@@ -55,3 +55,33 @@ fn read_optional<T: Decode>(reader: &mut Reader<'_>) -> Result<Option<T>, Decode
 }
 
 const VERSION: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inverts_or_refuses(bytes: &[u8]) {
+        if let Ok(record) = Record::from_bytes(bytes) {
+            assert_eq!(record.to_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn decoding_inverts_encoding_or_refuses() {
+        bolero::check!().for_each(inverts_or_refuses);
+    }
+
+    #[test]
+    fn every_changed_byte_of_a_short_record_is_refused_or_another_record() {
+        let short = [&[VERSION][..], &[0; 10]].concat();
+        for length in 0..=short.len() {
+            for place in 0..length {
+                for value in 0..=u8::MAX {
+                    let mut bytes = short[..length].to_vec();
+                    bytes[place] = value;
+                    inverts_or_refuses(&bytes);
+                }
+            }
+        }
+    }
+}
