@@ -221,8 +221,10 @@ fn is(card: &ModelCard, asked: &str) -> bool {
 
 fn recipient(service: &ServiceDescriptor, topology: &Topology) -> Option<Recipient> {
     let is_listed = |id: &&wire::NodeId| topology.gateways().iter().any(|g| g.id == **id);
+    let gateways: Vec<_> = service.gateways.iter().filter(is_listed).copied().collect();
+    (!gateways.is_empty()).then_some(())?;
     Some(Recipient {
-        gateway: *service.gateways.iter().find(is_listed)?,
+        gateways,
         mailbox: service.mailbox(),
         sealing_key: SealingPublicKey::from_bytes(&service.sealing_key).ok()?,
     })

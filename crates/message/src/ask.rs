@@ -21,13 +21,13 @@ use crate::layout::{REPLY_PREFIX_LEN, reply_symbol_len, request_symbol_len, to_u
 use crate::route::{self, Home};
 use crate::seal::SealingPublicKey;
 use crate::slots::{Job, Part, random_identifier};
-use crate::surbs::{Outstanding, SurbBook};
+use crate::surbs::{Outstanding, Purpose, SurbBook};
 
-/// Whom to ask: a mailbox, the gateway that keeps it, and the key to seal to.
+/// Whom to ask: a mailbox, the gateways that keep it, and the key to seal to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
-    /// The gateway that keeps the mailbox.
-    pub gateway: NodeId,
+    /// The gateways that keep the mailbox: one of them is drawn for each attempt.
+    pub gateways: Vec<NodeId>,
     /// The mailbox.
     pub mailbox: MailboxAddress,
     /// The key of whoever owns it.
@@ -163,8 +163,9 @@ impl Asking {
         if self.surbs.room() < surbs || around.room < packets {
             return Err(EdgeError::Overload);
         }
+        let gateway = route::one_of(rng, around.topology, &to.gateways)?;
         let routes: Vec<_> = (0..packets)
-            .map(|_| route::outward(rng, around.topology, &to.gateway))
+            .map(|_| route::outward(rng, around.topology, &gateway))
             .collect::<Result<_, _>>()?;
         let id = AttemptId(self.next);
         let (blocks, outstanding) = reply_blocks(rng, around, id, surbs)?;
@@ -299,7 +300,9 @@ impl Asking {
         self.attempts.retain(|id, _| !ended.contains(id));
         self.answers.forget(|(attempt, _)| ended.contains(attempt));
         self.surbs
-            .shorten(now.after(LINGER), |attempt| ended.contains(&attempt));
+            .shorten(now.after(LINGER), |purpose| match purpose {
+                Purpose::Answer(attempt) => ended.contains(&attempt),
+            });
         ended
     }
 
@@ -407,7 +410,7 @@ fn reply_blocks(
         blocks.push(surb.to_bytes());
         outstanding.push(Outstanding {
             recovery,
-            attempt,
+            purpose: Purpose::Answer(attempt),
             delay: route.delay,
             until: Time::MAX,
         });

@@ -60,6 +60,24 @@ pub(crate) fn outward(
     Ok(route)
 }
 
+/// One of `gateways` that the document lists, each as likely as the others.
+///
+/// # Errors
+/// [`EdgeError::UnknownMailboxGateway`] if it lists none of them.
+pub(crate) fn one_of(
+    rng: &mut dyn CryptoRng,
+    topology: &Topology,
+    gateways: &[NodeId],
+) -> Result<NodeId, EdgeError> {
+    let listed: Vec<&Relay> = gateways
+        .iter()
+        .filter_map(|id| gateway(topology, id))
+        .collect();
+    let place = rng.random_range(0..listed.len().max(1));
+    let relay = listed.get(place).ok_or(EdgeError::UnknownMailboxGateway)?;
+    Ok(relay.id)
+}
+
 /// Three mixes and some gateway: four hops.
 ///
 /// # Errors

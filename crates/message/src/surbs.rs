@@ -12,12 +12,19 @@ use crate::ask::AttemptId;
 /// A reply block that is out.
 pub(crate) struct Outstanding {
     pub(crate) recovery: SurbRecovery,
-    /// For whose answer it was made.
-    pub(crate) attempt: AttemptId,
+    /// What it was made for.
+    pub(crate) purpose: Purpose,
     /// Sum of the delays on its route.
     pub(crate) delay: Duration,
     /// Not expected after this.
     pub(crate) until: Time,
+}
+
+/// What a reply block was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// For an answer to this attempt.
+    Answer(AttemptId),
 }
 
 /// Reply blocks by identifier.
@@ -43,10 +50,10 @@ impl SurbBook {
         self.0.remove(id).ok_or(Refusal::SurbReused)
     }
 
-    /// Lets the reply blocks of some attempts expire at `until`, if not before.
-    pub(crate) fn shorten(&mut self, until: Time, which: impl Fn(AttemptId) -> bool) {
+    /// Lets the reply blocks made for some purposes expire at `until`, if not before.
+    pub(crate) fn shorten(&mut self, until: Time, which: impl Fn(Purpose) -> bool) {
         for outstanding in self.0.values_mut() {
-            if which(outstanding.attempt) {
+            if which(outstanding.purpose) {
                 outstanding.until = outstanding.until.min(until);
             }
         }

@@ -13,6 +13,10 @@ pub struct Address(pub [u8; 32]);
 impl Address {
     /// At a gateway: the packet was cover and ends here.
     pub const DROP: Self = Self(*b"subrosa.address.drop............");
+    /// At a gateway: reply blocks for a mailbox.
+    pub const FEED: Self = Self(*b"subrosa.address.feed............");
+    /// At a gateway: a part of a service's descriptor, to be passed on to the authorities.
+    pub const PUBLISH: Self = Self(*b"subrosa.address.publish.........");
     /// At the maker of a loop: the packet came back.
     pub const LOOP: Self = Self(*b"subrosa.address.loop............");
     /// At the maker of a reply block: the packet was sent with it.

@@ -100,6 +100,11 @@ private_identifier!(
     16
 );
 private_identifier!(
+    /// In front of a packet for a mailbox: random to everybody but an owner who announced it.
+    AdmissionTag,
+    16
+);
+private_identifier!(
     /// One single-use reply block or loop packet, known to its maker alone. Never zero.
     SurbId,
     16

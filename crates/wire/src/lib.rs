@@ -4,8 +4,10 @@
 mod blob;
 mod codec;
 mod control;
+mod feed;
 mod ids;
 mod ledger;
+mod publication;
 mod query;
 mod refusal;
 mod time;
@@ -13,10 +15,13 @@ mod time;
 pub use blob::{BlobKey, OpenBlobError};
 pub use codec::{Decode, DecodeError, Encode, Reader, Writer};
 pub use control::{Attach, Call, CallRefused, MAX_CALL_LEN, MAX_REPLY_LEN, Register, Reply};
+pub use feed::{Earlier, Feed, MAX_FEED_SURBS, MAX_FEED_TAGS};
 pub use ids::{
-    Epoch, GraphHash, Handle, MailboxAddress, MessageId, NodeId, NodeName, RequestId, SurbId,
+    AdmissionTag, Epoch, GraphHash, Handle, MailboxAddress, MessageId, NodeId, NodeName, RequestId,
+    SurbId,
 };
 pub use ledger::{Ledger, RefusalCounts};
+pub use publication::{MAX_PUBLICATION_PARTS, PublicationPart};
 pub use query::{
     AnswerClass, MAX_INPUT_LEN, MAX_REQUEST_SURBS, Outcome, Request, RequestFailure, Response,
     SURB_LEN,

@@ -44,6 +44,10 @@ pub enum Refusal {
     SurbReused,
     /// A reply block that cannot be used.
     SurbInvalid,
+    /// A feed that is not one, or that the mailbox's owner did not sign for this gateway.
+    FeedInvalid,
+    /// A feed that is not newer than the last, or for an epoch that is not at hand.
+    FeedStale,
     /// A seal that does not open.
     SealInvalid,
     /// A fragment that fits no message, repeats or contradicts another.
@@ -58,7 +62,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::BadLength,
         Self::BadGroupElement,
         Self::BadMac,
@@ -79,6 +83,8 @@ impl Refusal {
         Self::NotAdmitted,
         Self::SurbReused,
         Self::SurbInvalid,
+        Self::FeedInvalid,
+        Self::FeedStale,
         Self::SealInvalid,
         Self::FragmentInvalid,
         Self::Malformed,
@@ -110,6 +116,8 @@ impl Refusal {
             Self::NotAdmitted => "not_admitted",
             Self::SurbReused => "surb_reused",
             Self::SurbInvalid => "surb_invalid",
+            Self::FeedInvalid => "feed_invalid",
+            Self::FeedStale => "feed_stale",
             Self::SealInvalid => "seal_invalid",
             Self::FragmentInvalid => "fragment_invalid",
             Self::Malformed => "malformed",

@@ -55,7 +55,7 @@ pub(crate) fn service(rng: &mut ChaCha20Rng, key: &SealingKey) -> Service {
 
 pub(crate) fn recipient(listed: &ServiceDescriptor, key: &SealingKey) -> Recipient {
     Recipient {
-        gateway: gateway(1),
+        gateways: vec![gateway(1)],
         mailbox: listed.mailbox(),
         sealing_key: key.public().clone(),
     }

@@ -6,6 +6,7 @@ use wire::{NodeId, Refusal, SurbId, Time};
 
 use super::{Edge, EdgeEvent, MAX_EVENTS};
 use crate::route;
+use crate::surbs::Purpose;
 
 impl Edge {
     /// Takes what a gateway hands over.
@@ -57,7 +58,7 @@ impl Edge {
             .or(Ok(()))
         } else {
             let surb = self.asking.take_surb(&id)?;
-            let (attempt, delay) = (surb.attempt, surb.delay);
+            let (Purpose::Answer(attempt), delay) = (surb.purpose, surb.delay);
             let plaintext = surb.recovery.recover(delivered(opened.finish())?)?;
             self.counts.replies_in += 1;
             let answer = self

@@ -28,7 +28,7 @@ fn run(seed: u64, number: usize, share: f64, prepares: bool) -> Run {
     let mut edge = Edge::new(Time::ZERO, &mut rng, config, topology(1)).unwrap();
     let key = SealingKey::generate(&mut ChaCha20Rng::seed_from_u64(1));
     let to = Recipient {
-        gateway: gateway(1),
+        gateways: vec![gateway(1)],
         mailbox: MailboxAddress([5; 32]),
         sealing_key: key.public().clone(),
     };

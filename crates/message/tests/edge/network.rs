@@ -102,7 +102,7 @@ pub(crate) fn recipient(edge: &mut Edge, rng: &mut ChaCha20Rng, at: NodeId) -> R
     let sealing_key = key.public().clone();
     edge.open_mailbox(mailbox, key).unwrap();
     Recipient {
-        gateway: at,
+        gateways: vec![at],
         mailbox,
         sealing_key,
     }
