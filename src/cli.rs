@@ -45,6 +45,9 @@ pub enum Command {
         {\"model\": \"tumour\", \"input\": [17.99, 10.38, ...], \"id\": 1}\n\
         and writes an answer a line, as they come, with the question's id.")]
     Ask(AskArgs),
+    /// Keys that an operator makes by hand.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Run an authority.
     #[command(subcommand)]
     Authority(RoleCommand),
@@ -141,6 +144,23 @@ pub struct AskArgs {
     /// Rate class: 0 is about 13 GB a day of cover traffic, 1 and 2 are 5 and 20 times that.
     #[arg(long, default_value_t = 0, value_name = "CLASS")]
     pub class: u8,
+}
+
+/// `subrosa keys ...`
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Draw a key into FILE, readable by you alone, and print its public half.
+    #[command(
+        after_help = "An operator of several nodes names the file in each node.toml, \
+                            family = \"FILE\",\nso that no route takes two of its mixes."
+    )]
+    New {
+        /// A file that is not there yet.
+        file: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `subrosa ROLE ...`

@@ -20,6 +20,10 @@ pub struct NodeConfig {
     /// Where it keeps keys and state; relative to this file.
     #[serde(default = "default_data")]
     pub data: PathBuf,
+    /// Key file of the family that it belongs to, for an operator of several mixes and gateways;
+    /// relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<PathBuf>,
     /// Its links.
     pub link: LinkSection,
     /// Its counters.
@@ -119,6 +123,7 @@ impl NodeConfig {
             .map_err(|why| ConfigError(format!("{}: {why}", path.display())))?;
         config.network = dir.join(&config.network);
         config.data = dir.join(&config.data);
+        config.family = config.family.map(|file| dir.join(file));
         Ok(config)
     }
 
@@ -131,6 +136,12 @@ impl NodeConfig {
         }
         if self.role != Role::Provider && self.link.listen.is_none() {
             return Err(format!("a {} needs listen in [link]", self.role.label()));
+        }
+        if self.family.is_some() && !matches!(self.role, Role::Mix | Role::Gateway) {
+            return Err(format!(
+                "family is for mixes and gateways; take it out of this {}'s config",
+                self.role.label()
+            ));
         }
         let exposed = self.metrics.listen.is_some_and(|at| !at.ip().is_loopback());
         if exposed && !self.metrics.expose_metrics {
@@ -210,7 +221,7 @@ const NODE_KEYS: &[(&str, &[&str])] = &[
     (
         "",
         &[
-            "role", "name", "network", "data", "link", "metrics", "provider",
+            "role", "name", "network", "data", "family", "link", "metrics", "provider",
         ],
     ),
     ("link", &["listen", "advertise", "gateway"]),
@@ -249,6 +260,15 @@ mod tests {
                 .contains("expose_metrics = true")
         );
         assert!(read(&format!("{text}expose_metrics = true\n")).is_ok());
+    }
+
+    #[test]
+    fn a_family_is_for_mixes_and_gateways() {
+        let with = format!("family = \"../family.key\"\n{GOOD}");
+        assert!(read(&with).unwrap().family.is_some());
+        let error = read(&with.replace("\"mix\"", "\"authority\"")).unwrap_err();
+        let expected = "family is for mixes and gateways; take it out of this authority's config";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod entropy;
 pub mod exit;
 pub mod exposition;
 pub mod input;
+pub mod keys;
 pub mod logging;
 pub mod network_file;
 pub mod node;

@@ -6,7 +6,7 @@ use clap::Parser;
 use subrosa::cli::{Cli, Command, RoleCommand};
 use subrosa::config::Role;
 use subrosa::exit::Fault;
-use subrosa::{ask, demo, logging, node, testnet};
+use subrosa::{ask, demo, keys, logging, node, testnet};
 
 fn main() -> ExitCode {
     // clap ends usage errors with status 2 by itself.
@@ -30,6 +30,7 @@ async fn run(command: Command) -> Result<(), Fault> {
         Command::Testnet(command) => testnet::command(command).await,
         Command::Models(args) => ask::models(&args).await,
         Command::Ask(args) => ask::ask(&args).await,
+        Command::Keys(command) => keys::command(&command),
         Command::Authority(RoleCommand::Run { dir }) => serve(Role::Authority, dir).await,
         Command::Mix(RoleCommand::Run { dir }) => serve(Role::Mix, dir).await,
         Command::Gateway(RoleCommand::Run { dir }) => serve(Role::Gateway, dir).await,

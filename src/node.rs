@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use compiler::Model;
-use directory::{Identity, Network};
+use directory::{FamilyMember, Identity, Network};
 use link::Services;
 use message::SealingKey;
 use rand::RngExt;
-use store::{StateDir, StoreError};
+use store::{KeyFile, StateDir, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::{NodeId, NodeName};
@@ -30,6 +30,8 @@ pub struct Part {
     pub name: NodeName,
     /// The seed of its identity; a provider's is its mailbox's.
     pub seed: Zeroizing<[u8; 32]>,
+    /// Whose it is, if its operator runs others.
+    pub family: Option<FamilyMember>,
     /// The network it belongs to.
     pub network: Arc<Network>,
     /// Where its state lies.
@@ -80,11 +82,15 @@ fn part(config: NodeConfig) -> Result<Part, Fault> {
         .as_slice()
         .try_into()
         .map_err(|_| Fault::usage(format!("{IDENTITY_KEY}.key: not a key of 32 bytes")))?;
+    let family = config.family.map(|file| family_member(&file, &seed));
     let gateway = config.link.gateway.map(|id| network_file::node_id(&id));
     Ok(Part {
         role: config.role,
         name: NodeName::new(&config.name).ok_or_else(|| Fault::usage("node.toml: bad name"))?,
         seed: Zeroizing::new(seed),
+        family: family
+            .transpose()
+            .map_err(|e| Fault::usage(format!("node.toml: family: {e}")))?,
         network: Arc::new(network),
         data: config.data,
         listen: config.link.listen,
@@ -94,6 +100,24 @@ fn part(config: NodeConfig) -> Result<Part, Fault> {
             .map_err(|e| Fault::usage(format!("node.toml: gateway: {e}")))?,
         models: config.provider.models,
     })
+}
+
+/// The word of the family whose key is in `file` that the node with this seed is one of it.
+fn family_member(file: &Path, seed: &[u8; 32]) -> Result<FamilyMember, String> {
+    let secret = KeyFile::at(file).read().map_err(|error| match error {
+        StoreError::Missing { path } => format!(
+            "{} is missing; make it with `subrosa keys new {0}`",
+            path.display()
+        ),
+        other => other.to_string(),
+    })?;
+    let key: Zeroizing<[u8; 32]> = secret
+        .as_slice()
+        .try_into()
+        .map(Zeroizing::new)
+        .map_err(|_| format!("{} is not a key of 32 bytes", file.display()))?;
+    let node = Identity::from_seed(seed).node_id();
+    Ok(FamilyMember::sign(&Identity::from_seed(&key), &node))
 }
 
 async fn signals() {
@@ -149,6 +173,7 @@ async fn mix(part: Part, services: Services, stop: watch::Receiver<bool>) -> Out
         listen: listen(&part)?,
         name: part.name,
         identity: Identity::from_seed(&part.seed),
+        family: part.family,
         advertise: part.advertise,
         network: part.network,
         state: StateDir::open(part.data)?,
@@ -163,6 +188,7 @@ async fn gateway(part: Part, services: Services, stop: watch::Receiver<bool>) ->
         listen: listen(&part)?,
         name: part.name,
         identity: Identity::from_seed(&part.seed),
+        family: part.family,
         advertise: part.advertise,
         network: part.network,
         state: StateDir::open(part.data)?,

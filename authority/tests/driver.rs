@@ -79,6 +79,7 @@ fn descriptor() -> Vec<u8> {
             addresses: vec!["127.0.0.1:9".parse().unwrap()],
             sphinx_key: key(1),
             next_sphinx_key: key(2),
+            family: None,
         },
     ))
     .to_bytes()

@@ -14,7 +14,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use directory::{Identity, Network, Role};
+use directory::{FamilyMember, Identity, Network, Role};
 use link::{FrameRate, LinkError, Mesh, MeshConfig, Services, Whose};
 use mix::membership::{Member, Membership};
 use mix::workers::Workers;
@@ -42,6 +42,8 @@ pub struct GatewayConfig {
     pub name: NodeName,
     /// Its identity.
     pub identity: Identity,
+    /// Whose it is, if its operator runs others.
+    pub family: Option<FamilyMember>,
     /// Where it listens.
     pub listen: SocketAddr,
     /// Where others reach it; if empty, where it listens.
@@ -100,6 +102,7 @@ pub async fn run(
         role: Role::Gateway,
         addresses,
         identity: Arc::new(config.identity),
+        family: config.family,
         network: Arc::clone(&config.network),
     };
     let durable = config.state.durable()?;

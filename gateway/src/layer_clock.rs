@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use directory::{Relay, Topology};
 use mix::{LoopCounts, LossTest};
-use rand::{CryptoRng, RngExt};
+use rand::CryptoRng;
 use sphinx::{Address, Hop, Packet};
 use traffic::PoissonClock;
 use wire::{NodeId, Time};
@@ -190,9 +190,7 @@ fn route(rng: &mut dyn CryptoRng, topology: &Topology, own: &NodeId) -> Option<V
     let home = topology.gateways().iter().find(|relay| relay.id == *own)?;
     let law = topology.parameters().rates.delay;
     let mut route = Vec::with_capacity(4);
-    for layer in 1..=3 {
-        let mixes = topology.layer(layer);
-        let mix = mixes.get(rng.random_range(0..mixes.len().max(1)))?;
+    for mix in topology.draw_mixes(rng)? {
         route.push(hop(mix, law.sample(rng)));
     }
     route.push(hop(home, Duration::ZERO));

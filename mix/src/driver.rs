@@ -13,7 +13,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use directory::{Identity, Network, Role, Topology};
+use directory::{FamilyMember, Identity, Network, Role, Topology};
 use link::{Digest, Frame, LinkError, Mesh, MeshConfig, MeshEvent, Peer, Services, Sight};
 use store::{StateDir, StoreError};
 use thiserror::Error;
@@ -32,6 +32,8 @@ pub struct MixConfig {
     pub name: NodeName,
     /// Its identity.
     pub identity: Identity,
+    /// Whose it is, if its operator runs others.
+    pub family: Option<FamilyMember>,
     /// Where it listens.
     pub listen: SocketAddr,
     /// Where others reach it; if empty, where it listens.
@@ -92,6 +94,7 @@ pub async fn run(
         role: Role::Mix,
         addresses,
         identity: Arc::new(config.identity),
+        family: config.family,
         network: config.network,
     };
     let durable = config.state.durable()?;

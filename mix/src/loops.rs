@@ -166,22 +166,23 @@ impl Loops {
 /// Through the layers that follow, a gateway, and the layers before, back to `me`.
 fn route(rng: &mut dyn CryptoRng, topology: &Topology, me: &NodeId) -> Option<Vec<Hop>> {
     let own = match topology.place(me)? {
-        Place::Layer1 => 1,
-        Place::Layer2 => 2,
-        Place::Layer3 => 3,
+        Place::Layer1 => 0,
+        Place::Layer2 => 1,
+        Place::Layer3 => 2,
         Place::Gateway => return None,
     };
     let law = topology.parameters().rates.delay;
+    let mixes = topology.draw_mixes_through(rng, me)?;
+    let (before, rest) = mixes.split_at(own);
+    let (home, after) = rest.split_first()?;
     let mut route = Vec::with_capacity(HOPS);
-    // 4 stands for the gateways between layer 3 and layer 1.
-    for stop in (own + 1..=4).chain(1..own) {
-        let (relays, delay) = match stop {
-            4 => (topology.gateways(), Duration::ZERO),
-            layer => (topology.layer(layer), law.sample(rng)),
-        };
-        route.push(hop(pick(rng, relays)?, delay));
+    for mix in after {
+        route.push(hop(mix, law.sample(rng)));
     }
-    let home = topology.layer(own).iter().find(|relay| relay.id == *me)?;
+    route.push(hop(pick(rng, topology.gateways())?, Duration::ZERO));
+    for mix in before {
+        route.push(hop(mix, law.sample(rng)));
+    }
     route.push(hop(home, Duration::ZERO));
     Some(route)
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{
-    Descriptor, DirectoryError, Identity, Network, NodeDescriptor, NodeDraft, Role, Schedule,
-    Subscriber, SubscriberEvent, Topology, View,
+    Descriptor, DirectoryError, FamilyMember, Identity, Network, NodeDescriptor, NodeDraft, Role,
+    Schedule, Subscriber, SubscriberEvent, Topology, View,
 };
 use link::{LinkError, Mesh, Services};
 use store::{Batch, Bytes, Durable, StateDir, StoreError, Table};
@@ -32,6 +32,8 @@ pub struct Member {
     pub addresses: Vec<SocketAddr>,
     /// Its identity.
     pub identity: Arc<Identity>,
+    /// Whose it is, if its operator runs others.
+    pub family: Option<FamilyMember>,
     /// The network that it is part of.
     pub network: Arc<Network>,
 }
@@ -210,6 +212,7 @@ impl Membership {
             addresses: self.member.addresses.clone(),
             sphinx_key,
             next_sphinx_key,
+            family: self.member.family,
         };
         let made = blocking(move || {
             let own = keys.prepare(&mut *rng, epoch)?;

@@ -91,6 +91,7 @@ fn mix_process() {
     let config = MixConfig {
         name: NodeName::new("mix-1").unwrap(),
         identity: Identity::from_seed(&MIX),
+        family: None,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         advertise: Vec::new(),
         network,
@@ -417,6 +418,7 @@ fn descriptor(seed: [u8; 32], role: Role, address: SocketAddr, key: PublicKey) -
         addresses: vec![address],
         sphinx_key: key,
         next_sphinx_key: SecretKey::from_bytes([seed[0] + 100; 32]).public(),
+        family: None,
     };
     NodeDescriptor::sign(&Identity::from_seed(&seed), draft)
 }

@@ -173,6 +173,7 @@ impl Membership {
             addresses: vec![member.address],
             sphinx_key: public(epoch),
             next_sphinx_key: public(epoch.next()),
+            family: None,
         };
         self.waiting.extend([epoch, epoch.next()]);
         let signed = || Descriptor::Node(NodeDescriptor::sign(&member.identity, draft)).to_bytes();

@@ -59,6 +59,7 @@ impl House {
                 role: node.role,
                 name: NodeName::new(&node.name).ok_or_else(|| Fault::failed("a bad name"))?,
                 seed: node.seed.clone(),
+                family: None,
                 network: network.clone(),
                 data: state.path().join(&node.name),
                 listen: node.listen,

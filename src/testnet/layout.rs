@@ -69,6 +69,7 @@ fn lay_out_node(dir: &Path, node: &PlannedNode) -> Result<(), Failure> {
         name: node.name.clone(),
         network: Path::new("..").join(NETWORK_FILE),
         data: "data".into(),
+        family: None,
         link: LinkSection {
             listen: node.listen,
             ..LinkSection::default()

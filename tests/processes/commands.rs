@@ -78,6 +78,19 @@ fn a_misspelt_key_of_a_node_is_named_with_the_likely_intention() {
 }
 
 #[test]
+fn a_key_is_made_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("family.key");
+    let file = file.to_str().unwrap();
+    let made = run(&["keys", "new", file]);
+    assert!(made.status.success(), "{}", said(&made));
+    assert_eq!(String::from_utf8(made.stdout).unwrap().trim().len(), 64);
+    let again = run(&["keys", "new", file]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(said(&again).contains("already there"));
+}
+
+#[test]
 fn a_directory_without_a_testnet_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["status", "down"] {

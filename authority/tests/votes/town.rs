@@ -297,6 +297,7 @@ pub(crate) fn node_at(number: u16, epoch: Epoch, port: u16) -> Descriptor {
             addresses: vec![format!("127.0.0.1:{port}").parse().unwrap()],
             sphinx_key: sphinx_key(number, epoch).public(),
             next_sphinx_key: sphinx_key(number, epoch.next()).public(),
+            family: None,
         },
     ))
 }

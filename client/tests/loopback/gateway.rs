@@ -160,6 +160,7 @@ fn consensus(network: &Network, mesh: &Mesh, services: Vec<ServiceDescriptor>) -
             addresses: vec![mesh.local_addr().unwrap()],
             sphinx_key: secret(number).public(),
             next_sphinx_key: secret(number + 50).public(),
+            family: None,
         };
         NodeDescriptor::sign(&identity(number), draft)
     };

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use sphinx::{PublicKey, RouteKey};
-use wire::{Decode, DecodeError, Encode, Epoch, NodeId, NodeName, Reader, Writer};
+use wire::{Decode, DecodeError, Encode, Epoch, FamilyId, NodeId, NodeName, Reader, Writer};
 
-use crate::{BadDescriptor, Identity, Parameters, ServiceDescriptor, address, identity};
+use crate::{
+    BadDescriptor, FamilyMember, Identity, Parameters, ServiceDescriptor, address, identity,
+};
 
 /// Anything that the authorities collect and list.
 #[allow(
@@ -166,6 +168,8 @@ pub struct NodeDraft {
     pub sphinx_key: PublicKey,
     /// Its Sphinx key of the next epoch, for a document that stands in for a missing one.
     pub next_sphinx_key: PublicKey,
+    /// Whose it is; `None` for a node whose operator runs no other.
+    pub family: Option<FamilyMember>,
 }
 
 /// A node's signed word about itself for one epoch (docs/spec/directory.md, 5.1).
@@ -188,6 +192,8 @@ pub struct NodeDescriptor {
     pub sphinx_key: PublicKey,
     /// Its Sphinx key of the next epoch.
     pub next_sphinx_key: PublicKey,
+    /// Whose it is, signed by the family too.
+    pub family: Option<FamilyMember>,
     /// By `id`, over all of the above.
     pub signature: [u8; 64],
 }
@@ -204,13 +210,14 @@ impl NodeDescriptor {
             addresses: draft.addresses,
             sphinx_key: draft.sphinx_key,
             next_sphinx_key: draft.next_sphinx_key,
+            family: draft.family,
             signature: [0; 64],
         };
         descriptor.signature = identity.sign(CONTEXT, &descriptor.signed_bytes());
         descriptor
     }
 
-    /// Checks signature, keys and addresses.
+    /// Checks signatures, keys and addresses.
     ///
     /// # Errors
     /// [`BadDescriptor`] naming what was wrong.
@@ -225,6 +232,9 @@ impl NodeDescriptor {
         let signed = self.signed_bytes();
         if !identity::verify(&self.id.0, CONTEXT, &signed, &self.signature) {
             return Err(BadDescriptor::Signature);
+        }
+        if self.family.is_some_and(|member| !member.verify(&self.id)) {
+            return Err(BadDescriptor::Family);
         }
         for key in [self.sphinx_key, self.next_sphinx_key] {
             RouteKey::new(key).map_err(|_| BadDescriptor::SphinxKey)?;
@@ -242,6 +252,12 @@ impl NodeDescriptor {
         } else {
             None
         }
+    }
+
+    /// Whose it is, if it names a family.
+    #[must_use]
+    pub fn family_id(&self) -> Option<FamilyId> {
+        self.family.map(|member| member.family)
     }
 
     /// What no two nodes of one document may share: name, addresses, Sphinx keys; each as bytes
@@ -276,6 +292,10 @@ impl NodeDescriptor {
         address::encode(&self.addresses, writer);
         self.sphinx_key.encode(writer);
         self.next_sphinx_key.encode(writer);
+        writer.u8(u8::from(self.family.is_some()));
+        if let Some(member) = &self.family {
+            member.encode(writer);
+        }
     }
 }
 
@@ -300,6 +320,11 @@ impl Decode for NodeDescriptor {
             addresses: address::decode(reader)?,
             sphinx_key: PublicKey::decode(reader)?,
             next_sphinx_key: PublicKey::decode(reader)?,
+            family: match reader.u8()? {
+                0 => None,
+                1 => Some(FamilyMember::decode(reader)?),
+                _ => return Err(DecodeError::UnknownTag),
+            },
             signature: reader.array()?,
         })
     }

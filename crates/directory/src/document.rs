@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{Decode, DecodeError, Encode, Epoch, NodeId, Reader, Writer};
 
-use crate::{Descriptor, Network, NodeDescriptor, Parameters, Role, ServiceDescriptor, Subject};
+use crate::{
+    Descriptor, Network, NodeDescriptor, Parameters, Role, ServiceDescriptor, Subject, family,
+};
 
 /// One view of the network for one epoch (docs/spec/directory.md, 7).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +76,9 @@ impl Document {
     /// Computes the document of what was settled (docs/spec/directory.md, 7.2).
     ///
     /// Layers are drawn before the nodes with two descriptors are taken out, so that a node
-    /// cannot choose by its second descriptor how the others fall.
+    /// cannot choose by its second descriptor how the others fall. What a family has above its
+    /// share is left out before the draw, so that it thins no layer, and again after, since there
+    /// are fewer nodes then.
     #[must_use]
     pub fn compute(network: &Network, settled: &Settled<'_>) -> Self {
         let (beacon, silent) = beacon(network, settled);
@@ -85,19 +89,20 @@ impl Document {
         let mut nodes = without_shared_marks(nodes.collect(), settled.before);
         nodes.sort_by_key(|node| draw(&beacon, &node.id.0));
         nodes.truncate(Self::MAX_NODES);
+        let mut nodes = family::within_share(nodes);
+        let mixes = nodes.iter().filter(|node| node.role == Role::Mix);
+        let slots: BTreeMap<NodeId, usize> =
+            mixes.map(|node| node.id).zip((0..3).cycle()).collect();
+        nodes.retain(|node| !settled.doubled.contains(&Subject::Node(node.id.0)));
 
         let mut layers: [Vec<NodeDescriptor>; 3] = Default::default();
         let mut gateways = Vec::new();
-        let mut slots = (0..3).cycle();
-        for node in nodes {
-            let place = match node.role {
-                Role::Gateway => Some(&mut gateways),
-                Role::Mix => slots.next().and_then(|layer| layers.get_mut(layer)),
+        for node in family::within_share(nodes) {
+            let place = match slots.get(&node.id) {
+                Some(layer) => layers.get_mut(*layer),
+                None => Some(&mut gateways),
             };
-            let left_out = settled.doubled.contains(&Subject::Node(node.id.0));
-            if let (Some(place), false) = (place, left_out) {
-                place.push(node.clone());
-            }
+            place.into_iter().for_each(|place| place.push(node.clone()));
         }
         for place in layers.iter_mut().chain([&mut gateways]) {
             place.sort_by_key(|node| node.id);
@@ -384,4 +389,4 @@ fn ascending<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> bool {
 }
 
 /// The format of documents.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;

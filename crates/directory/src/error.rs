@@ -1,7 +1,7 @@
 //! What can be wrong with what a participant is told about the network.
 
 use thiserror::Error;
-use wire::{DecodeError, Epoch, NodeId};
+use wire::{DecodeError, Epoch, FamilyId, NodeId};
 
 /// Why a signed descriptor is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -22,6 +22,9 @@ pub enum BadDescriptor {
     /// One key named for two epochs.
     #[error("one Sphinx key is named for two epochs")]
     RepeatedKey,
+    /// It names a family whose key did not sign the node.
+    #[error("the family that it names did not sign it")]
+    Family,
     /// An address at which this network's nodes cannot be reached.
     #[error("an address is not one that this network admits")]
     Address,
@@ -89,6 +92,19 @@ pub enum UnsafeTopology {
     /// No gateway.
     #[error("there is no gateway")]
     NoGateway,
+    /// One operator has more than a third of the mixes.
+    #[error("family {family} has {mixes} of {of} mixes, more than a third")]
+    LargeFamily {
+        /// Whose mixes they are.
+        family: FamilyId,
+        /// How many it has.
+        mixes: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// Hardly any route takes three mixes of three families.
+    #[error("families are so placed that hardly a route keeps them apart")]
+    TooFewRoutes,
     /// A node's Sphinx key cannot be used.
     #[error("the Sphinx key of {0} cannot be used")]
     SphinxKey(NodeId),

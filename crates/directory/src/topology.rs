@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rand::{CryptoRng, RngExt};
 use sphinx::{Geometry, RouteKey};
-use wire::{Epoch, MailboxAddress, NodeId, NodeName};
+use wire::{Epoch, FamilyId, MailboxAddress, NodeId, NodeName};
 
 use crate::{
     Document, DocumentHash, ModelCard, NodeDescriptor, Parameters, ServiceDescriptor,
-    UnsafeTopology,
+    UnsafeTopology, family,
 };
 
 /// The nodes of one epoch by place, and the catalogue. Built once, shared by [`Arc`].
@@ -46,6 +47,8 @@ pub struct Relay {
     pub addresses: Vec<SocketAddr>,
     /// Its Sphinx key of the topology's epoch.
     pub key: RouteKey,
+    /// Whose it is, if its operator says that it runs others.
+    pub family: Option<FamilyId>,
 }
 
 impl Topology {
@@ -53,8 +56,9 @@ impl Topology {
     /// document is missing, of the one after it.
     ///
     /// # Errors
-    /// [`UnsafeTopology`] if a layer is empty, there is no gateway, a key cannot be used, or
-    /// the document names no keys for `epoch`.
+    /// [`UnsafeTopology`] if a layer is empty, there is no gateway, a family has more than a
+    /// third of the mixes or leaves hardly a route without two of its own, a key cannot be
+    /// used, or the document names no keys for `epoch`.
     pub fn new(document: Arc<Document>, epoch: Epoch) -> Result<Arc<Self>, UnsafeTopology> {
         let relays = |nodes: &[NodeDescriptor]| {
             nodes
@@ -72,6 +76,12 @@ impl Topology {
         }
         if gateways.is_empty() {
             return Err(UnsafeTopology::NoGateway);
+        }
+        if let Some((family, mixes, of)) = family::too_large(&layers) {
+            return Err(UnsafeTopology::LargeFamily { family, mixes, of });
+        }
+        if !family::leave_routes(&layers) {
+            return Err(UnsafeTopology::TooFewRoutes);
         }
         let places = Place::ALL
             .into_iter()
@@ -146,6 +156,27 @@ impl Topology {
             Place::Layer3 => self.layer(3),
             Place::Gateway => self.gateways(),
         }
+    }
+
+    /// One mix of each layer, no two of one family: uniform among all such routes, whoever
+    /// draws and whatever stands before and behind the mixes (docs/spec/message.md, 1.4).
+    pub fn draw_mixes(&self, rng: &mut dyn CryptoRng) -> Option<[&Relay; 3]> {
+        draw(rng, self.layers.each_ref().map(Vec::as_slice))
+    }
+
+    /// As [`Topology::draw_mixes`], of the routes through `mix`; `None` if it is no mix, or on
+    /// no route.
+    pub fn draw_mixes_through(&self, rng: &mut dyn CryptoRng, mix: &NodeId) -> Option<[&Relay; 3]> {
+        let place = self.place(mix)?;
+        let mut layers = [Place::Layer1, Place::Layer2, Place::Layer3].map(|at| self.at(at));
+        let own = match place {
+            Place::Layer1 => layers.first_mut(),
+            Place::Layer2 => layers.get_mut(1),
+            Place::Layer3 => layers.last_mut(),
+            Place::Gateway => None,
+        };
+        *own? = std::slice::from_ref(self.relay(mix)?);
+        draw(rng, layers)
     }
 
     /// The catalogue.
@@ -228,6 +259,27 @@ impl Relay {
             name: node.name.clone(),
             addresses: node.addresses.clone(),
             key: RouteKey::new(key).map_err(|_| UnsafeTopology::SphinxKey(node.id))?,
+            family: node.family_id(),
         })
     }
 }
+
+/// Draws until no two are of one family, which leaves every such route as likely as any other.
+fn draw<'a>(rng: &mut dyn CryptoRng, layers: [&'a [Relay]; 3]) -> Option<[&'a Relay; 3]> {
+    if layers.iter().any(|layer| layer.is_empty()) {
+        return None;
+    }
+    for _ in 0..MAX_DRAWS {
+        let [first, second, third] =
+            layers.map(|layer| layer.get(rng.random_range(0..layer.len())));
+        let (first, second, third) = (first?, second?, third?);
+        let pairs = [(first, second), (first, third), (second, third)];
+        if !pairs.iter().any(|(one, other)| family::are_kin(one, other)) {
+            return Some([first, second, third]);
+        }
+    }
+    None
+}
+
+/// One route in sixteen will do at least: that none is found in so many draws does not happen.
+const MAX_DRAWS: usize = 1024;

@@ -1,5 +1,5 @@
-//! Choosing routes: one mix of each layer, uniformly and anew for every packet
-//! (docs/spec/message.md, 1).
+//! Choosing routes: one mix of each layer, no two of one family, uniformly and anew for every
+//! packet (docs/spec/message.md, 1).
 
 use std::time::Duration;
 
@@ -137,8 +137,7 @@ fn mixes(rng: &mut dyn CryptoRng, topology: &Topology) -> Result<Route, EdgeErro
     let mut hops = Vec::with_capacity(sphinx::Geometry::MAX_HOPS);
     let mut first = None;
     let mut total = Duration::ZERO;
-    for layer in 1..=3 {
-        let mix = any(rng, topology.layer(layer)).ok_or(EdgeError::NoRoute)?;
+    for mix in topology.draw_mixes(rng).ok_or(EdgeError::NoRoute)? {
         let delay = law.sample(rng);
         first.get_or_insert(mix.id);
         total += delay;

@@ -74,6 +74,11 @@ public_identifier!(
     32
 );
 public_identifier!(
+    /// The nodes of one operator: the Ed25519 key that signs for each of them.
+    FamilyId,
+    32
+);
+public_identifier!(
     /// BLAKE3 of a model graph's canonical encoding.
     GraphHash,
     32

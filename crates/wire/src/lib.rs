@@ -17,8 +17,8 @@ pub use codec::{Decode, DecodeError, Encode, Reader, Writer};
 pub use control::{Attach, Call, CallRefused, MAX_CALL_LEN, MAX_REPLY_LEN, Register, Reply};
 pub use feed::{Earlier, Feed, MAX_FEED_SURBS, MAX_FEED_TAGS};
 pub use ids::{
-    AdmissionTag, Epoch, GraphHash, Handle, MailboxAddress, MessageId, NodeId, NodeName, RequestId,
-    SurbId,
+    AdmissionTag, Epoch, FamilyId, GraphHash, Handle, MailboxAddress, MessageId, NodeId, NodeName,
+    RequestId, SurbId,
 };
 pub use ledger::{Ledger, RefusalCounts};
 pub use publication::{MAX_PUBLICATION_PARTS, PublicationPart};

@@ -298,6 +298,7 @@ impl Node {
             addresses: vec!["127.0.0.1:1".parse().unwrap()],
             sphinx_key: self.secret(epoch).public(),
             next_sphinx_key: self.secret(epoch.next()).public(),
+            family: None,
         };
         NodeDescriptor::sign(&self.identity, draft)
     }

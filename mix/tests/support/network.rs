@@ -176,6 +176,7 @@ impl Net {
             addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
             sphinx_key: self.secret(identity.node_id(), epoch).public(),
             next_sphinx_key: self.secret(identity.node_id(), epoch.next()).public(),
+            family: None,
         };
         NodeDescriptor::sign(&identity, draft)
     }

@@ -49,6 +49,7 @@ pub(crate) fn topology(epoch: u64, services: Vec<ServiceDescriptor>) -> Arc<Topo
                 addresses: vec!["127.0.0.1:9000".parse().unwrap()],
                 sphinx_key: secret(number, epoch).public(),
                 next_sphinx_key: secret(number, epoch + 1).public(),
+                family: None,
             },
         )
     };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sphinx::SecretKey;
 use subrosa_directory::{
-    AuthorityEntry, Consensus, Descriptor, Document, Finite, Identity, InputSchema, Line,
-    ModelCard, ModelName, Network, NetworkDraft, NodeDescriptor, NodeDraft, OutputSchema,
+    AuthorityEntry, Consensus, Descriptor, Document, FamilyMember, Finite, Identity, InputSchema,
+    Line, ModelCard, ModelName, Network, NetworkDraft, NodeDescriptor, NodeDraft, OutputSchema,
     Parameters, Role, ServiceDescriptor, ServiceDraft, Settled, Subject, sign_document,
 };
 use wire::{AnswerClass, Encode, Epoch, GraphHash, NodeName, Time};
@@ -54,6 +54,9 @@ pub(crate) fn node_draft(number: u8, epoch: Epoch) -> NodeDraft {
         ],
         sphinx_key: secret(number, epoch).public(),
         next_sphinx_key: secret(number, epoch.next()).public(),
+        family: (number == 0).then(|| {
+            FamilyMember::sign(&Identity::from_seed(&[50; 32]), &node_identity(0).node_id())
+        }),
     }
 }
 

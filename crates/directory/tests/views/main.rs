@@ -7,5 +7,6 @@
 
 mod descriptors;
 mod documents;
+mod families;
 mod made;
 mod subscribers;

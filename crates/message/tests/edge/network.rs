@@ -1,12 +1,13 @@
-//! Six mixes and two gateways that peel by the shipped packet code, and the edges behind them.
+//! Six mixes, two of them of one family, and two gateways that peel by the shipped packet code,
+//! and the edges behind them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use directory::{
-    Document, DocumentHash, Identity, NodeDescriptor, NodeDraft, Parameters, Place, Previous, Role,
-    Topology,
+    Document, DocumentHash, FamilyMember, Identity, NodeDescriptor, NodeDraft, Parameters, Place,
+    Previous, Role, Topology,
 };
 use link::Frame;
 use rand::{RngExt, SeedableRng};
@@ -22,6 +23,8 @@ use wire::{
 
 pub(crate) const MIXES: u8 = 6;
 pub(crate) const GATEWAYS: u8 = 2;
+/// The first so many mixes, each of another layer, are of one family.
+const KIN: u8 = 2;
 const LINK: Duration = Duration::from_millis(5);
 
 /// The mixes, then the gateways.
@@ -66,6 +69,7 @@ pub(crate) fn topology_with(epoch: u64, parameters: Parameters) -> Arc<Topology>
                 addresses: vec!["127.0.0.1:9000".parse().unwrap()],
                 sphinx_key: secret(number, epoch).public(),
                 next_sphinx_key: secret(number, epoch + 1).public(),
+                family: (number < KIN).then(|| FamilyMember::sign(&identity(99), &node(number))),
             },
         )
     };
@@ -129,7 +133,12 @@ pub(crate) fn response(request: &OpenedRequest, output: usize) -> Response {
 /// Something on its way through the network.
 enum Travelling {
     /// To a mix or gateway.
-    Packet { to: NodeId, packet: Packet },
+    Packet {
+        to: NodeId,
+        packet: Packet,
+        /// Through the family already.
+        through: bool,
+    },
     /// From a gateway to the edge of this number.
     Frame { to: usize, frame: Vec<u8> },
 }
@@ -309,7 +318,15 @@ impl World {
             self.ticks[number].push(self.now);
             if self.rng.random_range(0.0..1.0) >= self.loss {
                 let to = self.topology.layer(1)[usize::from(index)].id;
-                self.travel(LINK, Travelling::Packet { to, packet });
+                let through = false;
+                self.travel(
+                    LINK,
+                    Travelling::Packet {
+                        to,
+                        packet,
+                        through,
+                    },
+                );
             }
         }
         while let Some(event) = self.edges[number].poll_event() {
@@ -338,13 +355,19 @@ impl World {
                 }
                 self.edges[to].handle_frame(self.now, &mut self.rngs[to], &frame);
             }
-            Travelling::Packet { to, packet } => self.peel(to, packet),
+            Travelling::Packet {
+                to,
+                packet,
+                through,
+            } => self.peel(to, packet, through),
         }
     }
 
-    fn peel(&mut self, at: NodeId, packet: Packet) {
+    fn peel(&mut self, at: NodeId, packet: Packet, through: bool) {
         let epoch = self.topology.epoch().0;
         let number = NODES.iter().position(|node| *node == at).unwrap() as u8;
+        assert!(!(through && number < KIN), "two of one family on a route");
+        let through = through || number < KIN;
         let keys = [epoch, epoch - 1].map(|epoch| {
             let key = self.secrets.entry((number, epoch));
             *key.or_insert_with(|| Box::leak(Box::new(secret(number, epoch))))
@@ -367,7 +390,14 @@ impl World {
                 }
                 _ => {
                     let to = NodeId(next.0);
-                    self.travel(delay + LINK, Travelling::Packet { to, packet });
+                    self.travel(
+                        delay + LINK,
+                        Travelling::Packet {
+                            to,
+                            packet,
+                            through,
+                        },
+                    );
                 }
             },
             Peeled::Deliver {

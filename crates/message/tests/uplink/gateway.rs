@@ -169,6 +169,7 @@ fn consensus(network: &Network, address: SocketAddr) -> Vec<u8> {
                 addresses: vec![address],
                 sphinx_key: secret(number).public(),
                 next_sphinx_key: secret(number + 50).public(),
+                family: None,
             },
         )
     };
