@@ -1,12 +1,21 @@
-//! From ONNX to the integer graph: check the bytes, lower, calibrate, quantise.
+//! From ONNX to the integer graph: check the bytes, lower, normalise, calibrate, quantise.
 //!
 //! The file is hostile: it is bytes in memory (no file is opened, so external data is refused), its
-//! nesting and its counts are checked before anything is built from it, and whatever is not
-//! understood is refused by name.
+//! nesting and its counts are checked before anything is built from it, what it makes the importer
+//! allocate is counted before it is allocated, and whatever is not understood is refused by name.
+//!
+//! One file a stage: `scan` checks the bytes, `lower` resolves names and folds constants, asking
+//! `operators` (one file a family) what each node becomes in the `float` model; `normal` brings that
+//! into one form; `quantise` runs it over the calibration samples and writes integers. To add an
+//! operator, begin in `operators`.
 
+mod budget;
 mod error;
 mod float;
 mod lower;
+mod node;
+mod normal;
+mod operators;
 mod quantise;
 mod scan;
 mod tensor;
@@ -17,6 +26,7 @@ mod value;
 use graph::Graph;
 use rten_onnx::onnx::ModelProto;
 
+use budget::Budget;
 pub use error::{BadSample, ImportError, Label, Unsupported};
 use float::FloatGraph;
 
@@ -35,6 +45,8 @@ pub struct ImportOptions {
     pub activation_bits: u8,
     /// Bits of weights, 2 to 16; up to 8 are kept in a byte.
     pub weight_bits: u8,
+    /// Most bytes that reading the file may take, beside the file itself.
+    pub memory: usize,
 }
 
 /// How the input's numbers are scaled.
@@ -54,6 +66,7 @@ impl Default for ImportOptions {
             input_bits: 8,
             activation_bits: 8,
             weight_bits: 8,
+            memory: 256 << 20,
         }
     }
 }
@@ -91,9 +104,11 @@ pub fn import_onnx(
     calibration: &[Vec<f32>],
     options: &ImportOptions,
 ) -> Result<Imported, ImportError> {
-    scan::scan(onnx)?;
+    let mut budget = Budget::new(options.memory);
+    scan::scan(onnx, &mut budget)?;
     let model = ModelProto::parse_buf(onnx).map_err(|_| ImportError::Malformed)?;
-    let float = lower::lower(&model, options.output.as_deref())?;
+    let float = lower::lower(&model, options.output.as_deref(), &mut budget)?;
+    let float = normal::normalise(float);
     let (graph, input, output) = quantise::quantise(&float, calibration, options)?;
     Ok(Imported {
         graph,

@@ -6,6 +6,7 @@ mod graph;
 mod interpreter;
 mod operator;
 mod range;
+mod window;
 
 pub use encoding::{DecodeGraphError, MAX_ENCODED_LEN};
 pub use error::GraphError;
@@ -13,3 +14,4 @@ pub use graph::{Graph, InputType, MAX_ELEMENTS, MAX_NODES, MAX_PARAMETERS, Node,
 pub use interpreter::InputError;
 pub use operator::{Accumulator, Operator, Weights};
 pub use range::Range;
+pub use window::Window;

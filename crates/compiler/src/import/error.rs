@@ -115,6 +115,12 @@ pub enum ImportError {
         /// The tensor.
         tensor: Label,
     },
+    /// A tensor that would take more memory than the options allow.
+    #[error("tensor {name}: the import needs more memory than it may take")]
+    OverBudget {
+        /// The tensor.
+        name: Label,
+    },
     /// There is nothing to calibrate with.
     #[error("calibration needs at least one sample")]
     NoCalibration,
@@ -126,11 +132,11 @@ pub enum ImportError {
         /// Why not.
         why: BadSample,
     },
-    /// A layer's numbers are too large or too small for any scale.
-    #[error("layer {layer}: no scale fits its numbers")]
+    /// A node's numbers are too large or too small for any scale.
+    #[error("node {node}: no scale fits its numbers")]
     NoScale {
-        /// The layer, counted from 0 among the float model's operators.
-        layer: usize,
+        /// The node.
+        node: Label,
     },
     /// What came out is not a sound graph.
     #[error("the quantised model: {0}")]
@@ -162,8 +168,8 @@ pub enum Unsupported {
     /// Shapes do not fit each other.
     #[error("shapes do not fit")]
     Shape,
-    /// The layers have too many weights together.
-    #[error("too many weights")]
+    /// Values, weights or products are too many, or need more memory than the options allow.
+    #[error("too large")]
     TooLarge,
     /// Weights or biases overflow once their factors are applied.
     #[error("a weight or bias is not finite")]
@@ -171,9 +177,9 @@ pub enum Unsupported {
     /// An attribute has a value that is not supported.
     #[error("an attribute's value is not supported")]
     Attribute,
-    /// A constant is added to something that is not the output of one MatMul or Gemm.
-    #[error("a constant can only be added to the output of one MatMul or Gemm")]
-    ConstantAdd,
+    /// No integer operator says this.
+    #[error("no integer operator says this")]
+    NoIntegers,
     /// Softmax is supported at the end, or before ArgMax.
     #[error("supported only at the end of a model, or before ArgMax")]
     NotAtEnd,

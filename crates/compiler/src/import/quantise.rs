@@ -6,7 +6,7 @@
 
 use graph::{Accumulator, Graph, InputType, Node, Operator, ValueId, Weights};
 
-use super::float::{Dense, FloatGraph, FloatNode};
+use super::float::{Dense, FloatGraph, FloatOperator};
 use super::{ImportError, ImportOptions, InputScale, Unsupported};
 use crate::{InputSchema, OutputSchema};
 
@@ -26,8 +26,9 @@ pub(super) fn quantise(
     }
     let input = input_schema(float, calibration, options)?;
     let reach = reach(float, calibration);
-    if let Some(layer) = reach.iter().skip(1).position(|reach| !reach.is_finite()) {
-        return Err(ImportError::NoScale { layer });
+    if let Some(place) = reach.iter().skip(1).position(|reach| !reach.is_finite()) {
+        let node = float.nodes[place].name.clone();
+        return Err(ImportError::NoScale { node });
     }
     let mut quantiser = Quantiser::new(float, &reach, &input, options);
     for place in 0..float.nodes.len() {
@@ -35,8 +36,8 @@ pub(super) fn quantise(
     }
     let end = quantiser.made[float.output];
     if !(end.scale as f32).is_normal() {
-        let layer = float.output - 1;
-        return Err(ImportError::NoScale { layer });
+        let node = float.nodes[float.output - 1].name.clone();
+        return Err(ImportError::NoScale { node });
     }
     let graph_input = InputType {
         elements: input.elements,
@@ -60,7 +61,7 @@ fn input_schema(
 ) -> Result<InputSchema, ImportError> {
     let hi = largest(options.input_bits);
     let mut schema = InputSchema {
-        elements: u32::try_from(float.input).expect("at most MAX_ELEMENTS"),
+        elements: u32::try_from(float.input_elements()).expect("at most MAX_ELEMENTS"),
         scale: vec![1.0],
         zero: vec![0.0],
         lo: -hi,
@@ -79,7 +80,7 @@ fn input_schema(
         let values = calibration.iter().map(|sample| f64::from(sample[element]));
         values.fold((f64::MAX, f64::MIN), |(lo, hi), x| (lo.min(x), hi.max(x)))
     };
-    let mut spans: Vec<(f64, f64)> = (0..float.input).map(span).collect();
+    let mut spans: Vec<(f64, f64)> = (0..float.input_elements()).map(span).collect();
     // What an element did not do in calibration, it may do a little of later.
     if options.input_scale == InputScale::PerElement {
         let widest = spans.iter().map(|(lo, hi)| hi - lo).fold(0.0, f64::max);
@@ -99,7 +100,7 @@ fn input_schema(
     let feeds_dense_alone = float
         .nodes
         .iter()
-        .all(|node| matches!(node, FloatNode::Dense(_)) || node.inputs().all(|input| input != 0));
+        .all(|node| matches!(node.operator, FloatOperator::Dense(_)) || !node.inputs.contains(&0));
     if !feeds_dense_alone {
         let symmetric = |&(lo, hi): &(f64, f64)| f64::max(lo.abs(), hi.abs());
         let widest = spans.iter().map(symmetric).fold(0.0, f64::max);
@@ -172,13 +173,13 @@ fn fates(float: &FloatGraph) -> Vec<Fate> {
     let mut fates = vec![Fate::Final; float.nodes.len() + 1];
     let mut used = vec![false; float.nodes.len() + 1];
     for (place, node) in float.nodes.iter().enumerate().rev() {
-        let of_node = match node {
-            FloatNode::ArgMax(_) => Fate::Final,
-            FloatNode::Softmax(_) if fates[place + 1] == Fate::Final => Fate::Final,
-            FloatNode::Relu(_) => Fate::Rectified,
+        let of_node = match &node.operator {
+            FloatOperator::ArgMax => Fate::Final,
+            FloatOperator::Softmax if fates[place + 1] == Fate::Final => Fate::Final,
+            FloatOperator::Clamp { .. } => Fate::Rectified,
             _ => Fate::Hidden,
         };
-        for input in node.inputs() {
+        for &input in &node.inputs {
             // Users that do not agree need plain activations.
             let first = !std::mem::replace(&mut used[input], true);
             fates[input] = match fates[input] {
@@ -217,21 +218,29 @@ impl<'a> Quantiser<'a> {
 
     fn node(&mut self, place: usize) -> Result<(), ImportError> {
         let value = place + 1;
-        let made = match &self.float.nodes[place] {
-            FloatNode::Dense(dense) => self.dense(place, dense)?,
-            FloatNode::Add(a, b) => self.add(place, self.made[*a], self.made[*b])?,
-            FloatNode::Relu(from) => self.relu(*from),
-            FloatNode::Softmax(from) if self.fates[value] == Fate::Final => self.made[*from],
-            FloatNode::Softmax(_) => {
-                return Err(ImportError::Unsupported {
-                    node: super::Label::new("Softmax"),
-                    why: Unsupported::NotAtEnd,
-                });
+        let node = &self.float.nodes[place];
+        let refused = |why| ImportError::Unsupported {
+            node: node.name.clone(),
+            why,
+        };
+        let input = |place: usize| self.made[node.inputs[place]];
+        let made = match &node.operator {
+            FloatOperator::Dense(dense) => self.dense(place, dense)?,
+            FloatOperator::Add {
+                left: 1.0,
+                right: 1.0,
+            } => self.add(place, input(0), input(1))?,
+            FloatOperator::Clamp { lo: 0.0, hi } if *hi == f64::INFINITY => {
+                self.relu(node.inputs[0])
             }
-            FloatNode::ArgMax(from) => {
-                let value = self.push(Operator::ArgMax, vec![self.made[*from].value]);
+            FloatOperator::Softmax if self.fates[value] == Fate::Final => input(0),
+            FloatOperator::Softmax => return Err(refused(Unsupported::NotAtEnd)),
+            FloatOperator::ArgMax => {
+                let from = input(0).value;
+                let value = self.push(Operator::ArgMax, vec![from]);
                 Made { value, scale: 1.0 }
             }
+            _ => return Err(refused(Unsupported::NoIntegers)),
         };
         self.made.push(made);
         Ok(())
@@ -259,14 +268,16 @@ impl<'a> Quantiser<'a> {
 
     fn rectified_reach(&self, value: usize) -> f64 {
         let nodes = self.float.nodes.iter().enumerate();
-        let relu = nodes.filter(|(_, node)| matches!(node, FloatNode::Relu(a) if *a == value));
+        let relu = nodes.filter(|(_, node)| {
+            node.inputs == [value] && matches!(node.operator, FloatOperator::Clamp { .. })
+        });
         relu.map(|(place, _)| self.reach[place + 1])
             .fold(0.0, f64::max)
     }
 
     fn dense(&mut self, place: usize, dense: &Dense) -> Result<Made, ImportError> {
-        let (rows, from) = self.fold_input(dense);
-        let no_scale = ImportError::NoScale { layer: place };
+        let (rows, from) = self.fold_input(place, dense);
+        let no_scale = self.no_scale(place);
         let weight_max = f64::from(largest(self.options.weight_bits));
         let peak = |row: &Row| {
             row.weights
@@ -320,14 +331,15 @@ impl<'a> Quantiser<'a> {
 
     /// The layer's rows over the integers of its input: offsets and scales of the model's input
     /// move into weights and biases.
-    fn fold_input(&self, dense: &Dense) -> (Vec<Row>, Made) {
-        let from = self.made[dense.from];
+    fn fold_input(&self, place: usize, dense: &Dense) -> (Vec<Row>, Made) {
+        let source = self.float.nodes[place].inputs[0];
+        let from = self.made[source];
         let row = |(row, bias): (usize, &f32)| Row {
             weights: dense.row(row).iter().map(|&w| w.into()).collect(),
             bias: (*bias).into(),
         };
         let mut rows: Vec<Row> = dense.bias.iter().enumerate().map(row).collect();
-        if dense.from == 0 {
+        if source == 0 {
             let (zero, scale) = (&self.input.zero, &self.input.scale);
             for row in &mut rows {
                 for (column, w) in row.weights.iter_mut().enumerate() {
@@ -385,7 +397,7 @@ impl<'a> Quantiser<'a> {
         let shift = self.shift();
         let multiplier = (grid / scale * f64::from(shift).exp2()).round();
         if !(1.0..=f64::from(u16::MAX)).contains(&multiplier) {
-            return Err(ImportError::NoScale { layer: place });
+            return Err(self.no_scale(place));
         }
         let requantise = Operator::Requantise {
             multipliers: vec![multiplier as u16],
@@ -414,7 +426,15 @@ impl<'a> Quantiser<'a> {
     /// Whether float value `value` was made by an operator that requantises.
     fn requantised(&self, value: usize) -> bool {
         let node = &self.float.nodes[value - 1];
-        matches!(node, FloatNode::Dense(_) | FloatNode::Add(..))
+        matches!(
+            node.operator,
+            FloatOperator::Dense(_) | FloatOperator::Add { .. }
+        )
+    }
+
+    fn no_scale(&self, place: usize) -> ImportError {
+        let node = self.float.nodes[place].name.clone();
+        ImportError::NoScale { node }
     }
 }
 

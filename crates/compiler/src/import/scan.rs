@@ -7,6 +7,7 @@
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use super::ImportError;
+use super::budget::Budget;
 
 /// Longest file that is read.
 const MAX_BYTES: usize = 64 << 20;
@@ -14,8 +15,12 @@ const MAX_BYTES: usize = 64 << 20;
 /// Most messages: each costs the parser some hundred bytes.
 const MAX_MESSAGES: usize = 1 << 16;
 
-/// Most fields and packed numbers: each costs the parser up to 24 bytes.
+/// Most fields and packed numbers.
 const MAX_FIELDS: usize = 1 << 22;
+
+/// What the parser takes for each message, and for each field or packed number, at most.
+const MESSAGE_BYTES: usize = 512;
+const FIELD_BYTES: usize = 24;
 
 /// The messages of ONNX that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +74,9 @@ fn field(message: Message, number: u64) -> Field {
 }
 
 /// Checks that `bytes` can be given to the parser.
-pub(super) fn scan(bytes: &[u8]) -> Result<(), ImportError> {
+///
+/// What the parser will take is taken from `budget`: the bytes again, and its own structures.
+pub(super) fn scan(bytes: &[u8], budget: &mut Budget) -> Result<(), ImportError> {
     if bytes.len() > MAX_BYTES {
         return Err(ImportError::TooLong { max: MAX_BYTES });
     }
@@ -79,7 +86,12 @@ pub(super) fn scan(bytes: &[u8]) -> Result<(), ImportError> {
         open: vec![(Message::Model, bytes)],
     };
     while scanner.step()? {}
-    Ok(())
+    let parsed = bytes.len() + scanner.messages * MESSAGE_BYTES + scanner.fields * FIELD_BYTES;
+    if budget.take(parsed) {
+        Ok(())
+    } else {
+        Err(ImportError::TooManyParts)
+    }
 }
 
 struct Scanner<'a> {

@@ -9,45 +9,87 @@ use super::tensor::{Content, Tensor};
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Constant(Rc<Tensor>),
-    /// A float value, and its dimensions without the batch.
-    Float {
-        place: usize,
-        dims: Vec<usize>,
+    Float(Float),
+}
+
+/// A value of the float model, as a node of the file sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Float {
+    /// Which value of the float model.
+    pub(super) place: usize,
+    /// Its dimensions; the batch, if it has one, is 1.
+    pub(super) dims: Vec<usize>,
+    pub(super) kind: Kind,
+}
+
+/// What the elements of a value are in the file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Real,
+    /// Whole numbers: indices, truth values.
+    Whole,
+    /// Integers of a quantised file; the float model has what they stand for.
+    Quantised {
+        scale: f64,
+        zero: f64,
     },
 }
 
 impl Value {
-    /// The float value, and its dimensions.
-    pub(super) fn float(&self) -> Result<(usize, &[usize]), Unsupported> {
+    /// Its dimensions.
+    pub(super) fn dims(&self) -> &[usize] {
         match self {
-            Self::Float { place, dims } => Ok((*place, dims)),
-            Self::Constant(_) => Err(Unsupported::Operand),
+            Self::Constant(tensor) => &tensor.dims,
+            Self::Float(float) => &float.dims,
         }
     }
 
-    fn floats(&self) -> Result<(&[f32], &[usize]), Unsupported> {
-        let Self::Constant(tensor) = self else {
-            return Err(Unsupported::Operand);
-        };
-        match &tensor.content {
-            Content::Floats(floats) => Ok((floats, &tensor.dims)),
-            Content::Integers(_) => Err(Unsupported::Operand),
+    /// How many elements it has.
+    pub(super) fn elements(&self) -> usize {
+        self.dims().iter().product()
+    }
+
+    /// The constant.
+    pub(super) fn constant(&self) -> Result<&Rc<Tensor>, Unsupported> {
+        match self {
+            Self::Constant(tensor) => Ok(tensor),
+            Self::Float(_) => Err(Unsupported::Operand),
         }
     }
 
-    /// A constant of two dimensions.
-    pub(super) fn matrix(&self) -> Result<(&[f32], [usize; 2]), Unsupported> {
-        match self.floats()? {
-            (floats, &[rows, columns]) => Ok((floats, [rows, columns])),
+    /// The constant's one number.
+    pub(super) fn scalar(&self) -> Result<f64, Unsupported> {
+        match self.constant()?.numbers().as_slice() {
+            [number] => Ok(*number),
             _ => Err(Unsupported::Shape),
+        }
+    }
+
+    /// The constant's whole numbers.
+    pub(super) fn integers(&self) -> Result<&[i64], Unsupported> {
+        match &self.constant()?.content {
+            Content::Integers(integers) => Ok(integers),
+            Content::Floats(_) => Err(Unsupported::Operand),
+        }
+    }
+
+    /// A constant of floats of two dimensions.
+    pub(super) fn matrix(&self) -> Result<(&[f32], [usize; 2]), Unsupported> {
+        let tensor = self.constant()?;
+        match (&tensor.content, tensor.dims.as_slice()) {
+            (Content::Floats(floats), &[rows, columns]) => Ok((floats, [rows, columns])),
+            (Content::Floats(_), _) => Err(Unsupported::Shape),
+            (Content::Integers(_), _) => Err(Unsupported::Operand),
         }
     }
 
     /// A constant that is added to `count` elements.
     pub(super) fn vector(&self, count: usize) -> Result<Vec<f32>, Unsupported> {
-        match self.floats()? {
-            (floats, [n] | [1, n]) if *n == count => Ok(floats.to_vec()),
-            (floats, [] | [1] | [1, 1]) => Ok(vec![floats[0]; count]),
+        let numbers = self.constant()?.numbers();
+        let numbers: Vec<f32> = numbers.iter().map(|&x| x as f32).collect();
+        match (numbers.as_slice(), self.dims()) {
+            (all, [n] | [1, n]) if *n == count => Ok(all.to_vec()),
+            ([one], _) => Ok(vec![*one; count]),
             _ => Err(Unsupported::Shape),
         }
     }
