@@ -8,8 +8,8 @@
 use std::fmt;
 
 use crate::{
-    Accumulator, Graph, GraphError, InputType, MAX_NODES, MAX_PARAMETERS, Node, Operator, ValueId,
-    Weights,
+    Accumulator, Conv, Graph, GraphError, InputType, MAX_NODES, MAX_PARAMETERS, Node, Operator,
+    Select, ValueId, Weights, Window,
 };
 
 /// Longest encoding that is read: every parameter at its widest, and every node.
@@ -117,6 +117,13 @@ const REQUANTISE: u8 = 2;
 const ADD: u8 = 3;
 const CLAMP: u8 = 4;
 const ARG_MAX: u8 = 5;
+const CONV: u8 = 6;
+const MAX_POOL: u8 = 7;
+const SUM_POOL: u8 = 8;
+const SELECT: u8 = 9;
+const TABLE: u8 = 10;
+const SLOPES: u8 = 11;
+const MULTIPLY: u8 = 12;
 
 fn node_input(node: &Node) -> ValueId {
     *node.inputs.first().expect("every operator takes an input")
@@ -142,7 +149,17 @@ impl Writer {
             Operator::Add { .. } => ADD,
             Operator::Clamp { .. } => CLAMP,
             Operator::ArgMax => ARG_MAX,
+            Operator::Conv(_) => CONV,
+            Operator::MaxPool(_) => MAX_POOL,
+            Operator::SumPool { .. } => SUM_POOL,
+            Operator::Select(_) => SELECT,
+            Operator::Table { .. } => TABLE,
+            Operator::Slopes { .. } => SLOPES,
+            Operator::Multiply => MULTIPLY,
         });
+        if matches!(node.operator, Operator::Select(_)) {
+            self.size(node.inputs.len());
+        }
         for input in &node.inputs {
             self.u32(input.0);
         }
@@ -171,7 +188,65 @@ impl Writer {
                 self.i32(*lo);
                 self.i32(*hi);
             }
-            Operator::ArgMax => {}
+            Operator::ArgMax | Operator::Multiply => {}
+            Operator::Conv(conv) => self.conv(conv),
+            Operator::MaxPool(window) => self.window(window),
+            Operator::SumPool { window, bias } => {
+                self.window(window);
+                self.parameters([bias.to_be_bytes()]);
+            }
+            Operator::Select(select) => {
+                self.i32(select.fill);
+                self.size(select.indices.len());
+                select.indices.iter().for_each(|&index| self.u32(index));
+            }
+            Operator::Table { lo, entries } => {
+                self.i32(*lo);
+                self.size(entries.len());
+                entries.iter().for_each(|&entry| self.i16(entry));
+            }
+            Operator::Slopes { below, above } => {
+                self.i16(*below);
+                self.i16(*above);
+            }
+        }
+    }
+
+    fn window(&mut self, window: &Window) {
+        let Window {
+            channels,
+            height,
+            width,
+            kernel,
+            stride,
+            dilation,
+            pads,
+        } = window;
+        let sizes = [channels, height, width].into_iter();
+        let steps = [kernel, stride, dilation].into_iter().flatten();
+        sizes.chain(steps).chain(pads).for_each(|&n| self.u32(n));
+    }
+
+    fn conv(&mut self, conv: &Conv) {
+        self.window(&conv.window);
+        self.u32(conv.groups);
+        self.size(conv.bias.len());
+        self.width(&conv.weights);
+        self.parameters(conv.bias.iter().map(|b| b.to_be_bytes()));
+        self.weights(&conv.weights);
+    }
+
+    fn width(&mut self, weights: &Weights) {
+        self.u8(match weights {
+            Weights::Narrow(_) => 1,
+            Weights::Wide(_) => 2,
+        });
+    }
+
+    fn weights(&mut self, weights: &Weights) {
+        match weights {
+            Weights::Narrow(weights) => self.parameters(weights.iter().map(|w| w.to_be_bytes())),
+            Weights::Wide(weights) => self.parameters(weights.iter().map(|w| w.to_be_bytes())),
         }
     }
 
@@ -184,19 +259,13 @@ impl Writer {
     ) {
         self.size(bias.len());
         self.size(elements);
-        self.u8(match weights {
-            Weights::Narrow(_) => 1,
-            Weights::Wide(_) => 2,
-        });
+        self.width(weights);
         self.u8(match accumulator {
             Accumulator::Narrow => 0,
             Accumulator::Wide => 1,
         });
         self.parameters(bias.iter().map(|b| b.to_be_bytes()));
-        match weights {
-            Weights::Narrow(weights) => self.parameters(weights.iter().map(|w| w.to_be_bytes())),
-            Weights::Wide(weights) => self.parameters(weights.iter().map(|w| w.to_be_bytes())),
-        }
+        self.weights(weights);
     }
 
     fn parameters<const N: usize>(&mut self, parameters: impl IntoIterator<Item = [u8; N]>) {
@@ -231,6 +300,9 @@ struct Reader<'a>(&'a [u8]);
 impl Reader<'_> {
     fn node(&mut self) -> Result<Node, DecodeGraphError> {
         let tag = self.u8()?;
+        if tag == SELECT {
+            return self.select();
+        }
         let first = ValueId(self.u32()?);
         let operator = match tag {
             DENSE => self.dense()?,
@@ -243,6 +315,11 @@ impl Reader<'_> {
                     self.parameters(channels, u16::from_be_bytes)?
                 },
             },
+            MULTIPLY => {
+                let inputs = vec![first, ValueId(self.u32()?)];
+                let operator = Operator::Multiply;
+                return Ok(Node { operator, inputs });
+            }
             ADD => {
                 let second = ValueId(self.u32()?);
                 let operator = Operator::Add {
@@ -257,6 +334,23 @@ impl Reader<'_> {
                 hi: self.i32()?,
             },
             ARG_MAX => Operator::ArgMax,
+            CONV => Operator::Conv(self.conv()?),
+            MAX_POOL => Operator::MaxPool(self.window()?),
+            SUM_POOL => Operator::SumPool {
+                window: self.window()?,
+                bias: self.i32()?,
+            },
+            TABLE => Operator::Table {
+                lo: self.i32()?,
+                entries: {
+                    let count = self.size()?;
+                    self.parameters(count, i16::from_be_bytes)?
+                },
+            },
+            SLOPES => Operator::Slopes {
+                below: self.i16()?,
+                above: self.i16()?,
+            },
             _ => return Err(DecodeGraphError::UnknownTag),
         };
         Ok(Node::unary(operator, first))
@@ -273,16 +367,60 @@ impl Reader<'_> {
         };
         let bias = self.parameters(rows, i32::from_be_bytes)?;
         let count = rows.checked_mul(columns).ok_or(DecodeGraphError::TooLong)?;
-        let weights = match width {
-            1 => Weights::Narrow(self.parameters(count, i8::from_be_bytes)?),
-            2 => Weights::Wide(self.parameters(count, i16::from_be_bytes)?),
-            _ => return Err(DecodeGraphError::UnknownTag),
-        };
+        let weights = self.weights(width, count)?;
         Ok(Operator::Dense {
             weights,
             bias,
             accumulator,
         })
+    }
+
+    fn weights(&mut self, width: u8, count: usize) -> Result<Weights, DecodeGraphError> {
+        match width {
+            1 => Ok(Weights::Narrow(self.parameters(count, i8::from_be_bytes)?)),
+            2 => Ok(Weights::Wide(self.parameters(count, i16::from_be_bytes)?)),
+            _ => Err(DecodeGraphError::UnknownTag),
+        }
+    }
+
+    fn window(&mut self) -> Result<Window, DecodeGraphError> {
+        let mut next = || self.u32();
+        Ok(Window {
+            channels: next()?,
+            height: next()?,
+            width: next()?,
+            kernel: [next()?, next()?],
+            stride: [next()?, next()?],
+            dilation: [next()?, next()?],
+            pads: [next()?, next()?, next()?, next()?],
+        })
+    }
+
+    fn conv(&mut self) -> Result<Conv, DecodeGraphError> {
+        let window = self.window()?;
+        let groups = self.u32()?;
+        let outputs = self.size()?;
+        let width = self.u8()?;
+        let mut conv = Conv {
+            window,
+            groups,
+            weights: Weights::Narrow(Vec::new()),
+            bias: self.parameters(outputs, i32::from_be_bytes)?,
+        };
+        let count = outputs.checked_mul(conv.columns());
+        conv.weights = self.weights(width, count.ok_or(DecodeGraphError::TooLong)?)?;
+        Ok(conv)
+    }
+
+    fn select(&mut self) -> Result<Node, DecodeGraphError> {
+        let count = self.size()?;
+        let inputs = self.parameters(count, u32::from_be_bytes)?;
+        let fill = self.i32()?;
+        let count = self.size()?;
+        let indices = self.parameters(count, u32::from_be_bytes)?;
+        let operator = Operator::Select(Select { indices, fill });
+        let inputs = inputs.into_iter().map(ValueId).collect();
+        Ok(Node { operator, inputs })
     }
 
     fn parameters<T, const N: usize>(

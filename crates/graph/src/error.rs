@@ -16,6 +16,8 @@ pub enum GraphError {
     TooManyElements,
     /// The nodes have more than [`crate::MAX_PARAMETERS`] parameters together.
     TooManyParameters,
+    /// One run has more than [`crate::MAX_PRODUCTS`] steps under windows.
+    TooManyProducts,
     /// A node takes another number of values than its operator does.
     WrongArity {
         /// The node.
@@ -63,6 +65,7 @@ impl fmt::Display for GraphError {
             Self::TooManyNodes => f.write_str("too many nodes"),
             Self::TooManyElements => f.write_str("too many elements"),
             Self::TooManyParameters => f.write_str("too many parameters"),
+            Self::TooManyProducts => f.write_str("too many products"),
             Self::WrongArity { node } => write!(f, "node {node}: wrong number of inputs"),
             Self::UnknownValue { node } => write!(f, "node {node}: input is not a value before it"),
             Self::WrongSize { node } => write!(f, "node {node}: sizes do not fit"),

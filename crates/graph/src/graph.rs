@@ -2,7 +2,7 @@
 
 use crate::operator::MAX_SHIFT;
 use crate::range::{NARROW_BOUND, WIDE_BOUND};
-use crate::{Accumulator, GraphError, Operator, Range, Weights};
+use crate::{Accumulator, GraphError, Operator, Range, Weights, elements, planes};
 
 /// A model: integers in, integers out, one meaning everywhere.
 ///
@@ -51,9 +51,9 @@ impl Node {
 
 /// What is known of a value before any input is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ValueType {
-    elements: usize,
-    range: Range,
+pub(crate) struct ValueType {
+    pub(crate) elements: usize,
+    pub(crate) range: Range,
 }
 
 impl Graph {
@@ -133,12 +133,16 @@ pub const MAX_ELEMENTS: usize = 1 << 22;
 /// Most parameters of all nodes of a graph together.
 pub const MAX_PARAMETERS: usize = 1 << 26;
 
+/// Most steps under windows of one run: products of convolutions, elements of pools.
+pub const MAX_PRODUCTS: usize = 1 << 32;
+
 /// Infers the type of each value as its node is admitted.
 struct Checker {
     values: Vec<ValueType>,
     used: Vec<bool>,
     elements: usize,
     parameters: usize,
+    products: usize,
 }
 
 impl Checker {
@@ -153,6 +157,7 @@ impl Checker {
             used: vec![false],
             elements,
             parameters: 0,
+            products: 0,
         })
     }
 
@@ -164,6 +169,11 @@ impl Checker {
             .filter(|&total| total <= MAX_PARAMETERS)
             .ok_or(GraphError::TooManyParameters)?;
         let value = output(place, &node.operator, &inputs)?;
+        self.products = self
+            .products
+            .checked_add(planes::products(&node.operator))
+            .filter(|&total| total <= MAX_PRODUCTS)
+            .ok_or(GraphError::TooManyProducts)?;
         self.elements = self
             .elements
             .checked_add(value.elements)
@@ -175,7 +185,7 @@ impl Checker {
     }
 
     fn inputs(&mut self, node: usize, of: &Node) -> Result<Vec<ValueType>, GraphError> {
-        if of.inputs.len() != of.operator.arity() {
+        if !of.operator.takes(of.inputs.len()) {
             return Err(GraphError::WrongArity { node });
         }
         let mut inputs = Vec::with_capacity(of.inputs.len());
@@ -205,7 +215,9 @@ fn parameters(operator: &Operator) -> usize {
         Operator::Dense { weights, bias, .. } => weights.len().saturating_add(bias.len()),
         Operator::Requantise { multipliers, .. } => multipliers.len(),
         Operator::Add { .. } => 2,
-        Operator::Clamp { .. } | Operator::ArgMax => 0,
+        Operator::Conv(conv) => conv.weights.len().saturating_add(conv.bias.len()),
+        Operator::SumPool { .. } => 1,
+        _ => 0,
     }
 }
 
@@ -250,10 +262,17 @@ fn output(node: usize, operator: &Operator, inputs: &[ValueType]) -> Result<Valu
                 range: Range::new(0, last).expect("0 <= last < 2^46"),
             })
         }
+        Operator::Conv(conv) => planes::conv(node, input, conv),
+        Operator::MaxPool(window) => planes::max_pool(node, input, window),
+        Operator::SumPool { window, bias } => planes::sum_pool(node, input, window, *bias),
+        Operator::Select(select) => elements::select(node, inputs, select),
+        Operator::Table { lo, entries } => elements::table(node, input, *lo, entries),
+        Operator::Slopes { below, above } => elements::slopes(node, input, *below, *above),
+        Operator::Multiply => elements::multiply(node, input, inputs[1]),
     }
 }
 
-fn narrow(node: usize, input: ValueType) -> Result<ValueType, GraphError> {
+pub(crate) fn narrow(node: usize, input: ValueType) -> Result<ValueType, GraphError> {
     if input.range.fits_i32() {
         Ok(input)
     } else {

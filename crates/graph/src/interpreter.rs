@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Graph, Node, Operator, ValueId, Weights};
+use crate::{Graph, Node, Operator, ValueId, Weights, elements, planes};
 
 /// Why integers are not an input of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,24 @@ fn evaluate(node: &Node, values: &[Vec<i64>]) -> Vec<i64> {
             let best = (0..x.len()).reduce(better).unwrap_or(0);
             vec![i64::try_from(best).expect("elements are at most MAX_ELEMENTS")]
         }
+        Operator::Conv(conv) => planes::run_conv(conv, x),
+        Operator::MaxPool(window) => planes::run_pool(window, x, i64::MIN, i64::max),
+        Operator::SumPool { window, bias } => {
+            planes::run_pool(window, x, (*bias).into(), |sum, x| sum + x)
+        }
+        Operator::Select(select) => {
+            let inputs = (0..node.inputs.len()).map(input);
+            elements::run_select(select, &inputs.collect::<Vec<_>>())
+        }
+        Operator::Table { lo, entries } => {
+            let entry = |x: &i64| entries[usize::try_from(x - i64::from(*lo)).unwrap_or(0)].into();
+            x.iter().map(entry).collect()
+        }
+        Operator::Slopes { below, above } => {
+            let slope = |x: &i64| x * i64::from(if *x < 0 { *below } else { *above });
+            x.iter().map(slope).collect()
+        }
+        Operator::Multiply => x.iter().zip(input(1)).map(|(a, b)| a * b).collect(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The operators: one integer formula each (docs/spec/model.md, 3).
 
+use crate::Window;
+
 /// What a node computes from its inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,17 +44,105 @@ pub enum Operator {
     },
     /// `y = min { i : x_i = max_j x_j }`; one input, one element out.
     ArgMax,
+    /// A window of weights over planes; one input, whose elements are `i16`.
+    Conv(Conv),
+    /// `y_p = max x_i` over the elements under the window at `p`; one input, whose elements are
+    /// `i16`. Padding never counts, and the window always covers something else.
+    MaxPool(Window),
+    /// `y_p = bias + sum x_i` over the elements under the window at `p`; one input, whose elements
+    /// are `i16`. Padding is zero.
+    SumPool {
+        /// The window.
+        window: Window,
+        /// `b`, one for all.
+        bias: i32,
+    },
+    /// `y_i` is element `indices_i` of the inputs one after the other, or `fill`; any inputs.
+    Select(Select),
+    /// `y_i = entries_{x_i - lo}`; one input, whose interval the table covers.
+    Table {
+        /// The first element that the table knows.
+        lo: i32,
+        /// What it says of each from there on; at most 65,536.
+        entries: Vec<i16>,
+    },
+    /// `y_i = below * x_i` where `x_i < 0`, else `above * x_i`; one input.
+    Slopes {
+        /// Factor below zero.
+        below: i16,
+        /// Factor from zero on.
+        above: i16,
+    },
+    /// `y_i = a_i * b_i`; two inputs of one size.
+    Multiply,
 }
 
 impl Operator {
-    /// How many values the operator takes.
+    /// Whether the operator takes `count` values.
     #[must_use]
-    pub const fn arity(&self) -> usize {
+    pub const fn takes(&self, count: usize) -> bool {
         match self {
-            Self::Add { .. } => 2,
-            _ => 1,
+            Self::Add { .. } | Self::Multiply => count == 2,
+            Self::Select(_) => count > 0,
+            _ => count == 1,
         }
     }
+}
+
+/// `y_{o,p} = bias_o + sum weight_{o,i,t} * x_{g,i,p,t}`: over the channels `i` of the group `g` of
+/// `o`, and the taps `t` of the window at position `p`. Padding is zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conv {
+    /// The window over the input's planes.
+    pub window: Window,
+    /// Groups of channels; an output sees the channels of its group. Divides the channels of the
+    /// input and of the output.
+    pub groups: u32,
+    /// Output channels times channels of a group times rows times columns of the window.
+    pub weights: Weights,
+    /// `b`, one an output channel.
+    pub bias: Vec<i32>,
+}
+
+impl Conv {
+    /// Weights of one output channel: channels of a group times taps.
+    #[must_use]
+    pub const fn columns(&self) -> usize {
+        self.depth().saturating_mul(self.window.taps())
+    }
+
+    /// Channels that one output channel sees; 0 if there are no groups.
+    #[must_use]
+    pub const fn depth(&self) -> usize {
+        match self.window.channels.checked_div(self.groups) {
+            Some(depth) => depth as usize,
+            None => 0,
+        }
+    }
+
+    /// Output channels that share a group; 0 if there are no groups.
+    #[must_use]
+    pub const fn outputs(&self) -> usize {
+        match self.bias.len().checked_div(self.groups as usize) {
+            Some(outputs) => outputs,
+            None => 0,
+        }
+    }
+}
+
+/// Elements of the inputs in another order: transposing, slicing, joining, padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Select {
+    /// For each element of the output, which element of the inputs one after the other it is, or
+    /// [`Select::FILL`].
+    pub indices: Vec<u32>,
+    /// What stands where the index says so.
+    pub fill: i32,
+}
+
+impl Select {
+    /// The index of the filling.
+    pub const FILL: u32 = u32::MAX;
 }
 
 /// A weight matrix, row-major, a row an output.
@@ -101,3 +191,6 @@ pub enum Accumulator {
 
 /// Largest `shift` of [`Operator::Requantise`].
 pub(crate) const MAX_SHIFT: u8 = 46;
+
+/// Most entries of [`Operator::Table`].
+pub(crate) const MAX_ENTRIES: usize = 1 << 16;

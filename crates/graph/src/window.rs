@@ -92,6 +92,33 @@ impl Window {
         usize::try_from(row * u64::from(self.width) + column).ok()
     }
 
+    /// Whether sizes and steps are above zero, the window fits, and the padded planes have at most
+    /// `most` elements.
+    pub(crate) fn sound(&self, most: usize) -> bool {
+        let counts = [self.channels, self.height, self.width];
+        let steps = [self.kernel, self.stride, self.dilation];
+        let positive = counts.iter().all(|&n| n > 0) && steps.iter().flatten().all(|&n| n > 0);
+        let padded = u128::from(self.channels)
+            * u128::from(self.padded_height())
+            * u128::from(self.padded_width());
+        positive && padded <= most as u128 && self.positions() > 0
+    }
+
+    /// Whether the window, wherever it is, covers an element that is not padding.
+    pub(crate) fn always_covers(&self) -> bool {
+        let axis = |axis: usize, extent: u32, steps: u32| {
+            let (kernel, dilation) = (self.kernel[axis], u64::from(self.dilation[axis]));
+            (0..u64::from(steps)).all(|at| {
+                let start = at * u64::from(self.stride[axis]);
+                let padding = u64::from(self.pads[axis]).saturating_sub(start);
+                let tap = padding.div_ceil(dilation);
+                let inside = (start + tap * dilation).checked_sub(self.pads[axis].into());
+                tap < u64::from(kernel) && inside.is_some_and(|at| at < u64::from(extent))
+            })
+        };
+        axis(0, self.height, self.output_height()) && axis(1, self.width, self.output_width())
+    }
+
     fn steps(&self, axis: usize, extent: u32) -> u32 {
         let padded =
             u64::from(extent) + u64::from(self.pads[axis]) + u64::from(self.pads[axis + 2]);
