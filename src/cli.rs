@@ -60,6 +60,20 @@ pub enum Command {
     /// Run a provider.
     #[command(subcommand)]
     Provider(RoleCommand),
+    /// Compile a module from standard input within limits, and say whether that worked.
+    #[command(hide = true)]
+    CompileModule(CompileModuleArgs),
+}
+
+/// `subrosa compile-module`, which a provider starts for itself.
+#[derive(Debug, clap::Args)]
+pub struct CompileModuleArgs {
+    /// Most address space of this process.
+    #[arg(long, value_name = "BYTES")]
+    pub memory_bytes: u64,
+    /// Most processor time of this process.
+    #[arg(long, value_name = "SECONDS")]
+    pub cpu_seconds: u64,
 }
 
 /// `subrosa demo`

@@ -7,6 +7,7 @@ pub mod screen;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Answer, Client};
@@ -23,6 +24,7 @@ use crate::exit::Fault;
 use crate::plan::Counts;
 use crate::progress::Progress;
 use crate::services;
+use crate::trial::ChildProcess;
 
 /// `subrosa demo`
 ///
@@ -32,7 +34,8 @@ pub async fn run(args: &DemoArgs) -> Result<(), Fault> {
     if std::env::var_os("SUBROSA_LOG").is_some() {
         crate::logging::to_standard_error();
     }
-    let demo = Demo::new(args);
+    let trial = ChildProcess::own().map_err(Fault::failed)?;
+    let demo = Demo::new(args, Arc::new(trial));
     let outcome = tokio::select! {
         outcome = demo.play() => outcome?,
         _ = tokio::signal::ctrl_c() => return Err(Fault::failed("demo: interrupted; nothing runs")),
@@ -58,6 +61,7 @@ pub struct Demo {
     questions: usize,
     progress: Progress,
     services: link::Services,
+    trial: Arc<dyn provider::Trial>,
     started: Time,
 }
 
@@ -74,15 +78,16 @@ struct Clients {
 }
 
 impl Demo {
-    /// A run as the arguments say.
+    /// A run as the arguments say, whose models `trial` compiles first.
     #[must_use]
-    pub fn new(args: &DemoArgs) -> Self {
+    pub fn new(args: &DemoArgs, trial: Arc<dyn provider::Trial>) -> Self {
         let services = services();
         Self {
             questions: args.questions as usize,
             progress: Progress::for_people(args.json),
             started: services.clock.now(),
             services,
+            trial,
         }
     }
 
@@ -93,7 +98,12 @@ impl Demo {
     pub async fn play(&self) -> Result<Report, Fault> {
         self.say("a whole network on this machine, over QUIC on loopback");
         let exams = exams()?;
-        let mut house = House::start(&self.services, Counts::default(), Parameters::demo())?;
+        let mut house = House::start(
+            &self.services,
+            &self.trial,
+            Counts::default(),
+            Parameters::demo(),
+        )?;
         self.say("4 authorities, 9 mixes, 4 gateways and 2 providers started; first vote runs");
         let clients = self.join(&mut house).await?;
         self.say("1 asking and 4 idle clients joined, 30 slots a second each, asked or not");

@@ -15,6 +15,7 @@
 pub mod ask;
 pub mod cli;
 mod clock;
+pub mod compile_module;
 pub mod config;
 pub mod demo;
 mod entropy;
@@ -29,6 +30,7 @@ pub mod plan;
 pub mod progress;
 pub mod scrape;
 pub mod testnet;
+pub mod trial;
 
 use std::sync::Arc;
 

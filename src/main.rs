@@ -6,11 +6,18 @@ use clap::Parser;
 use subrosa::cli::{Cli, Command, RoleCommand};
 use subrosa::config::Role;
 use subrosa::exit::Fault;
-use subrosa::{ask, demo, keys, logging, node, testnet};
+use subrosa::{ask, compile_module, demo, keys, logging, node, testnet};
 
 fn main() -> ExitCode {
     // clap ends usage errors with status 2 by itself.
-    let cli = Cli::parse();
+    let command = Cli::parse().command;
+    // Before there are threads: it gives up the right to any.
+    if let Command::CompileModule(args) = &command {
+        return match compile_module::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => fault.end(),
+        };
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -18,7 +25,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Fault::failed(format!("no threads: {error}")).end(),
     };
-    match runtime.block_on(run(cli.command)) {
+    match runtime.block_on(run(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => fault.end(),
     }
@@ -35,6 +42,7 @@ async fn run(command: Command) -> Result<(), Fault> {
         Command::Mix(RoleCommand::Run { dir }) => serve(Role::Mix, dir).await,
         Command::Gateway(RoleCommand::Run { dir }) => serve(Role::Gateway, dir).await,
         Command::Provider(RoleCommand::Run { dir }) => serve(Role::Provider, dir).await,
+        Command::CompileModule(args) => compile_module::run(&args),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::config::{NodeConfig, Role};
 use crate::exit::Fault;
 use crate::exposition::Exposition;
 use crate::testnet::IDENTITY_KEY;
+use crate::trial::ChildProcess;
 use crate::{network_file, services};
 
 /// What a node needs to play its part.
@@ -44,6 +45,8 @@ pub struct Part {
     pub gateway: Option<NodeId>,
     /// The shipped models that a provider serves; all if empty.
     pub models: Vec<String>,
+    /// Compiles a provider's modules for the first time.
+    pub trial: Arc<dyn ::provider::Trial>,
 }
 
 /// `subrosa ROLE run DIR`: until SIGTERM or Ctrl-C.
@@ -99,6 +102,7 @@ fn part(config: NodeConfig) -> Result<Part, Fault> {
             .transpose()
             .map_err(|e| Fault::usage(format!("node.toml: gateway: {e}")))?,
         models: config.provider.models,
+        trial: Arc::new(ChildProcess::own().map_err(Fault::failed)?),
     })
 }
 
@@ -222,6 +226,7 @@ async fn provider(part: Part, services: Services, stop: watch::Receiver<bool>) -
         sealing_key,
         bounds: ::provider::Bounds::default(),
         sandbox: ::provider::SandboxLimits::default(),
+        trial: part.trial,
         threads: 2,
     };
     Ok(::provider::run(config, services, until(stop)).await?)

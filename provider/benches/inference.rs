@@ -7,12 +7,13 @@
 )]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use graph::{Accumulator, Graph, InputType, Node, Operator, ValueId, Weights};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use subrosa_provider::{Sandbox, SandboxLimits};
+use subrosa_provider::{OwnModules, Sandbox, SandboxLimits};
 
 /// Layers of these widths, weights at random.
 fn network(widths: &[usize]) -> Graph {
@@ -60,7 +61,7 @@ fn inference(criterion: &mut Criterion) {
         models.push((shipped.name, shipped.model().unwrap().graph));
     }
     models.push(("mlp-784-1000-200-10", network(&[784, 1000, 200, 10])));
-    let sandbox = Sandbox::new(SandboxLimits::default()).unwrap();
+    let sandbox = Sandbox::new(SandboxLimits::default(), Arc::new(OwnModules)).unwrap();
     for (name, graph) in &models {
         let module = compiler::compile(graph).unwrap();
         let model = sandbox.load(&module.bytes, module.fuel).unwrap();

@@ -17,7 +17,7 @@ use wire::{Encode, NodeId, NodeName};
 use crate::workers::{LoadedModels, Workers};
 use crate::{
     Bounds, Job, JobDone, Provider, ProviderConfig, ProviderCounts, ProviderError, Sandbox,
-    SandboxFault, SandboxLimits, Service, model_card,
+    SandboxFault, SandboxLimits, Service, Trial, model_card,
 };
 use seat::Seat;
 
@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub bounds: Bounds,
     /// Bounds of its models.
     pub sandbox: SandboxLimits,
+    /// Compiles each model's module a first time, where it can do no harm.
+    pub trial: Arc<dyn Trial>,
     /// Threads that run models.
     pub threads: usize,
 }
@@ -96,7 +98,7 @@ impl Node {
             cards.collect::<Result<_, _>>()?,
         )?);
         let (results_sender, results) = mpsc::channel(config.bounds.jobs.max(1));
-        let loaded = load(config.models, config.sandbox).await?;
+        let loaded = load(config.models, config.sandbox, config.trial).await?;
         let queue = config.bounds.jobs;
         let clock = &services.clock;
         let workers = Workers::start(config.threads, queue, loaded, clock, &results_sender)
@@ -207,15 +209,22 @@ impl Work {
     }
 }
 
-/// Checks and compiles the modules, away from the tasks.
-async fn load(models: Vec<Model>, limits: SandboxLimits) -> Result<LoadedModels, ProviderError> {
+/// Checks, tries and compiles the modules, away from the tasks.
+async fn load(
+    models: Vec<Model>,
+    limits: SandboxLimits,
+    trial: Arc<dyn Trial>,
+) -> Result<LoadedModels, ProviderError> {
     let load_all = move || {
-        let sandbox = Sandbox::new(limits)?;
+        let sandbox = Sandbox::new(limits, trial)?;
         let load = |model: Model| {
             let loaded = sandbox.load(&model.module.bytes, model.module.fuel);
             let name = model.name;
             match loaded {
-                Ok(loaded) => Ok((model.graph_hash, loaded)),
+                Ok(loaded) => {
+                    tracing::info!(%name, "model loaded");
+                    Ok((model.graph_hash, loaded))
+                }
                 Err(why) => Err(ProviderError::Rejected { name, why }),
             }
         };

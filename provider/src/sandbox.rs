@@ -1,14 +1,14 @@
 //! Runs a model's module on one input, in an instance made for it alone.
 //!
-//! The only code that knows wasmtime. A module is checked by [`check`] before the compiler sees it,
-//! compiled on a thread of its own within a time, and then instantiated afresh for each input:
-//! nothing that one asker's input left behind is there for the next. Fuel bounds each run, and is
-//! exact; the memory has one size; there are no imports, so a model can reach nothing.
+//! The only code that knows wasmtime. A module is checked by [`check`] before any compiler sees it,
+//! compiled a first time where it can do no harm (the [`Trial`]), compiled again here, and then
+//! instantiated afresh for each input: nothing that one asker's input left behind is there for the
+//! next. Fuel bounds each run, and is exact; the memory has one size; there are no imports, so a
+//! model can reach nothing.
 //!
-//! What a hostile module can still cost: memory and one core while it compiles. The size caps keep
-//! that small; a compilation past its time is left to end on its thread, its result is thrown
-//! away, and no other module is compiled meanwhile. A bug in the compiler itself is not contained:
-//! that needs a process of its own.
+//! The trial bounds what compiling costs: the second compilation does the same work with the same
+//! settings. It does not contain a compiler that a module takes over, for that module would take
+//! this process over next; nothing that a trial made is loaded, so it opens no second way in.
 
 mod check;
 mod compile;
@@ -17,6 +17,7 @@ mod differential;
 #[cfg(test)]
 mod hostile;
 mod limiter;
+mod trial;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,7 +31,9 @@ use wasmtime::{
 
 use check::Abi;
 pub use check::ModuleRejected;
+use compile::Busy;
 use limiter::{Limiter, MemoryRefused};
+pub use trial::{OwnModules, Trial, Verdict};
 
 /// What modules may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +46,10 @@ pub struct SandboxLimits {
     pub stack_bytes: usize,
     /// Most instances at one time.
     pub instances: u32,
-    /// Longest compilation.
+    /// Longest compilation, by the clock and, up to the next second, of processor time.
     pub compile_time: Duration,
+    /// Most address space of the process of a trial, its program included.
+    pub compile_memory_bytes: u64,
 }
 
 impl Default for SandboxLimits {
@@ -55,6 +60,7 @@ impl Default for SandboxLimits {
             stack_bytes: 256 << 10,
             instances: 64,
             compile_time: Duration::from_secs(20),
+            compile_memory_bytes: 1 << 30,
         }
     }
 }
@@ -64,6 +70,7 @@ impl Default for SandboxLimits {
 pub struct Sandbox {
     engine: Engine,
     limits: SandboxLimits,
+    trial: Arc<dyn Trial>,
     compiling: Arc<AtomicBool>,
 }
 
@@ -74,33 +81,34 @@ pub struct Sandbox {
 pub struct SandboxUnavailable;
 
 impl Sandbox {
-    /// An engine with these limits.
+    /// An engine with these limits, which compiles no module before `trial` has.
     ///
     /// # Errors
     /// [`SandboxUnavailable`] if this machine cannot run one.
-    pub fn new(limits: SandboxLimits) -> Result<Self, SandboxUnavailable> {
+    pub fn new(limits: SandboxLimits, trial: Arc<dyn Trial>) -> Result<Self, SandboxUnavailable> {
         let engine = Engine::new(&config(&limits)).map_err(|_| SandboxUnavailable)?;
         Ok(Self {
             engine,
             limits,
+            trial,
             compiling: Arc::default(),
         })
     }
 
-    /// Checks and compiles `module`, each run of which may use `fuel`.
+    /// Checks `module`, has it tried, and compiles it; each run of it may use `fuel`.
     ///
-    /// Blocks while it compiles, at most for [`SandboxLimits::compile_time`].
+    /// Blocks meanwhile, at most for three times [`SandboxLimits::compile_time`].
     ///
     /// # Errors
-    /// [`ModuleRejected`] if the module is not one that this project's compiler could have made.
+    /// [`ModuleRejected`] if the module is not one that this project's compiler could have made, if
+    /// it costs too much to compile, or if no compiler is to be had.
     pub fn load(&self, module: &[u8], fuel: u64) -> Result<LoadedModel, ModuleRejected> {
         let abi = check::check(module, &self.limits)?;
-        let module = compile::within(
-            self.limits.compile_time,
-            &self.compiling,
-            &self.engine,
-            module,
-        )?;
+        let busy = Busy::claim(&self.compiling).ok_or(ModuleRejected::CompilerBusy)?;
+        self.trial.compile(module, &self.limits)?;
+        // The trial shows that it ends; a busy machine may take longer than it did then.
+        let time = 2 * self.limits.compile_time;
+        let module = compile::within(time, busy, &self.engine, module)?;
         let export = |name| module.get_export_index(name);
         let exports = match (export("memory"), export("infer")) {
             (Some(memory), Some(infer)) => Exports { memory, infer },
@@ -131,12 +139,19 @@ fn config(limits: &SandboxLimits) -> Config {
         // instance costs a quarter more than a warm one instead of twice as much.
         .linear_memory_keep_resident(limits.memory_bytes)
         .pagemap_scan(Enabled::Auto);
-    let mut config = Config::new();
+    let mut config = translation();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .max_wasm_stack(limits.stack_bytes);
+    config
+}
+
+/// What decides how a module is compiled: the same in a trial and in the engine that runs it.
+fn translation() -> Config {
+    let mut config = Config::new();
+    config
         .memory_init_cow(true)
         .consume_fuel(true)
-        .max_wasm_stack(limits.stack_bytes)
         .wasm_backtrace_max_frames(None)
         // A hostile module must not get every core to compile on.
         .parallel_compilation(false)

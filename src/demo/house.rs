@@ -28,12 +28,14 @@ pub struct House {
 }
 
 impl House {
-    /// Starts every node; each sees through a tap of the inspector.
+    /// Starts every node; each sees through a tap of the inspector. `trial` compiles the
+    /// providers' modules for the first time.
     ///
     /// # Errors
     /// [`Fault`] if there are no ports or no room for state.
     pub fn start(
         services: &Services,
+        trial: &Arc<dyn provider::Trial>,
         counts: Counts,
         parameters: Parameters,
     ) -> Result<Self, Fault> {
@@ -66,6 +68,7 @@ impl House {
                 advertise: Vec::new(),
                 gateway: None,
                 models: Vec::new(),
+                trial: trial.clone(),
             };
             if node.role == Role::Provider {
                 // The last gateways are the providers', the first is the asker's.

@@ -1,14 +1,19 @@
 //! The demo itself, as a test: a whole network, real questions, every check that it makes.
 
+use std::sync::Arc;
+
 use subrosa::cli::DemoArgs;
 use subrosa::demo::Demo;
+use subrosa::trial::ChildProcess;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_question_of_a_demo_is_answered_exactly_and_nobody_learns_who_asked() {
-    let demo = Demo::new(&DemoArgs {
+    let args = DemoArgs {
         json: true,
         questions: 6,
-    });
+    };
+    let trial = ChildProcess::of(env!("CARGO_BIN_EXE_subrosa"));
+    let demo = Demo::new(&args, Arc::new(trial));
     let report = demo.play().await.unwrap();
     assert!(
         report.ok,

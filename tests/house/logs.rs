@@ -4,8 +4,10 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use directory::{Identity, Parameters};
+use provider::Trial;
 use subrosa::demo::house::House;
 use subrosa::plan::Counts;
+use subrosa::trial::ChildProcess;
 use tracing::Level;
 use wire::NodeId;
 
@@ -58,7 +60,8 @@ async fn no_level_of_the_log_names_a_client_or_what_it_asks() {
         providers: 1,
     };
     let services = subrosa::services();
-    let house = House::start(&services, counts, Parameters::demo()).unwrap();
+    let trial: Arc<dyn Trial> = Arc::new(ChildProcess::of(env!("CARGO_BIN_EXE_subrosa")));
+    let house = House::start(&services, &trial, counts, Parameters::demo()).unwrap();
     let client = house.join("asker", 0, 1).await.unwrap();
     let shipped = &compiler::shipped()[0];
     let answer = client

@@ -25,6 +25,7 @@ fn help_teaches_the_first_command_and_fits_80_columns() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
     assert!(text.contains("subrosa demo"));
+    assert!(!text.contains("compile-module"), "it is not for people");
     for page in [
         vec!["--help"],
         vec!["demo", "--help"],

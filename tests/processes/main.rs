@@ -4,5 +4,6 @@
 #![allow(clippy::print_stderr, reason = "a test says what it left out")]
 
 mod commands;
+mod compile;
 mod network;
 mod testnet;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use compiler::{Model, Shipped};
 use directory::Identity;
 use message::SealingKey;
-use provider::{Bounds, Node, NodeConfig, SandboxLimits, Service, model_card};
+use provider::{Bounds, Node, NodeConfig, OwnModules, SandboxLimits, Service, model_card};
 use sphinx::Geometry;
 use subrosa_client::{Client, ConnectError, ProofStatus, QueryError};
 use tokio::task::JoinSet;
@@ -62,6 +62,7 @@ async fn network() -> (Gateway, Node) {
         models: vec![model()],
         bounds: Bounds::default(),
         sandbox: SandboxLimits::default(),
+        trial: Arc::new(OwnModules),
         threads: 2,
     };
     let mut node = Node::start(config, services()).await.unwrap();

@@ -4,6 +4,8 @@
 //! a start function, floating point, threads, relaxed SIMD, custom sections. Sizes are capped before
 //! anything is validated, and everything is validated before anything is compiled.
 
+use std::io;
+
 use thiserror::Error;
 use wasmparser::{
     ConstExpr, DataKind, Encoding, ExternalKind, FunctionBody, GlobalSectionReader,
@@ -58,9 +60,18 @@ pub enum ModuleRejected {
     /// Compilation took too long.
     #[error("the module took too long to compile")]
     CompileTimeout,
+    /// Compilation was broken off: too much memory, or a fault of the compiler.
+    #[error("its compilation was broken off: too much memory, or a fault of the compiler")]
+    CompilerCrashed,
     /// Another module is being compiled.
     #[error("another module is being compiled")]
     CompilerBusy,
+    /// The compiler's process could not be started.
+    #[error("the compiler's process did not start ({0}); is this program's file still in place?")]
+    CompilerMissing(io::ErrorKind),
+    /// The compiler's process gave no verdict on this module.
+    #[error("the compiler's process gave no verdict; is this program's file another version now?")]
+    CompilerGarbled,
 }
 
 /// Where a checked module takes its input and leaves its output.

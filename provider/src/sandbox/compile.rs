@@ -1,4 +1,4 @@
-//! Compiling, which nothing meters, on a thread that may be given up on.
+//! Compiling for use, which nothing meters, on a thread that may be given up on.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -7,19 +7,18 @@ use std::time::Duration;
 
 use wasmtime::{Engine, Module};
 
-use super::ModuleRejected;
+use super::{ModuleRejected, Verdict};
 
 /// Compiles `module` on a thread of its own, and waits at most `time`.
 ///
-/// One module of an engine is compiled at a time, `compiling` says whether: past its time the
-/// thread cannot be stopped, and whoever sends modules that take long must not get a second.
+/// One module of an engine is compiled at a time, `busy` is the claim to be that one: past its time
+/// the thread cannot be stopped, and whoever sends modules that take long must not get a second.
 pub(super) fn within(
     time: Duration,
-    compiling: &Arc<AtomicBool>,
+    busy: Busy,
     engine: &Engine,
     module: &[u8],
 ) -> Result<Module, ModuleRejected> {
-    let busy = Busy::claim(compiling).ok_or(ModuleRejected::CompilerBusy)?;
     let (sender, receiver) = mpsc::sync_channel(1);
     let (engine, module) = (engine.clone(), module.to_vec());
     let work = move || {
@@ -28,7 +27,9 @@ pub(super) fn within(
         // Nobody listens any more if it took too long.
         let _ = sender.send(compiled);
     };
-    let thread = thread::Builder::new().name("compile".to_owned());
+    let thread = thread::Builder::new()
+        .name("compile".to_owned())
+        .stack_size(2 * Verdict::STACK_BYTES);
     thread
         .spawn(work)
         .map_err(|_| ModuleRejected::CompilerBusy)?;
@@ -40,10 +41,11 @@ pub(super) fn within(
 }
 
 /// The claim on the compiler; given back when dropped.
-struct Busy(Arc<AtomicBool>);
+pub(super) struct Busy(Arc<AtomicBool>);
 
 impl Busy {
-    fn claim(compiling: &Arc<AtomicBool>) -> Option<Self> {
+    /// The claim, unless another holds it.
+    pub(super) fn claim(compiling: &Arc<AtomicBool>) -> Option<Self> {
         let free = compiling.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire);
         free.is_ok().then(|| Self(Arc::clone(compiling)))
     }

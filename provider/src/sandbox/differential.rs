@@ -1,15 +1,17 @@
 //! The module says what the interpreter says, bit for bit, and costs what the compiler said.
 
+use std::sync::Arc;
+
 use graph::{Accumulator, Graph, InputType, Node, Operator, ValueId, Weights};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
-use super::{Sandbox, SandboxFault, SandboxLimits};
+use super::{OwnModules, Sandbox, SandboxFault, SandboxLimits};
 
 const RANDOM_INPUTS: usize = 10_000;
 
 fn sandbox() -> Sandbox {
-    Sandbox::new(SandboxLimits::default()).unwrap()
+    Sandbox::new(SandboxLimits::default(), Arc::new(OwnModules)).unwrap()
 }
 
 /// Compares on boundary inputs and on random ones; every run must cost the compiler's figure.

@@ -1,5 +1,7 @@
 //! Modules that nobody's compiler made: refused by name, or stopped, and nothing left behind.
 
+use std::io::ErrorKind;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use wasm_encoder::{
@@ -9,7 +11,10 @@ use wasm_encoder::{
     TableSection, TableType, TypeSection, ValType,
 };
 
-use super::{LoadedModel, ModuleRejected, Run, Sandbox, SandboxFault, SandboxLimits};
+use super::{
+    LoadedModel, ModuleRejected, OwnModules, Run, Sandbox, SandboxFault, SandboxLimits, Trial,
+    Verdict,
+};
 
 const FUEL: u64 = 1_000_000;
 
@@ -119,7 +124,7 @@ impl Guest {
     }
 
     fn load(&self) -> Result<LoadedModel, ModuleRejected> {
-        let sandbox = Sandbox::new(SandboxLimits::default()).unwrap();
+        let sandbox = sandbox(SandboxLimits::default());
         sandbox.load(&self.bytes(), FUEL)
     }
 
@@ -130,6 +135,11 @@ impl Guest {
     fn refused(&self) -> ModuleRejected {
         self.load().err().unwrap()
     }
+}
+
+/// A sandbox without a trial: what comes after it must hold by itself.
+fn sandbox(limits: SandboxLimits) -> Sandbox {
+    Sandbox::new(limits, Arc::new(OwnModules)).unwrap()
 }
 
 fn at(offset: u64) -> MemArg {
@@ -324,7 +334,7 @@ fn a_module_that_is_too_long_is_refused() {
         module_bytes: 100,
         ..SandboxLimits::default()
     };
-    let sandbox = Sandbox::new(limits).unwrap();
+    let sandbox = sandbox(limits);
     let bytes = Guest::running(long(99)).bytes();
     let refused = sandbox.load(&bytes, FUEL).err();
     assert_eq!(refused, Some(ModuleRejected::TooLong));
@@ -336,9 +346,107 @@ fn a_compilation_past_its_time_is_given_up_on() {
         compile_time: Duration::ZERO,
         ..SandboxLimits::default()
     };
-    let sandbox = Sandbox::new(limits).unwrap();
+    let sandbox = sandbox(limits);
     let refused = sandbox.load(&Guest::default().bytes(), FUEL).err();
     assert_eq!(refused, Some(ModuleRejected::CompileTimeout));
+}
+
+/// A trial that says what it was told to.
+struct Says(Result<(), ModuleRejected>);
+
+impl Trial for Says {
+    fn compile(&self, _: &[u8], _: &SandboxLimits) -> Result<(), ModuleRejected> {
+        self.0
+    }
+}
+
+#[test]
+fn what_a_trial_refuses_is_not_compiled() {
+    // A compilation of this sandbox's own would end in another way.
+    let limits = SandboxLimits {
+        compile_time: Duration::ZERO,
+        ..SandboxLimits::default()
+    };
+    for why in [
+        ModuleRejected::CompileTimeout,
+        ModuleRejected::CompilerCrashed,
+        ModuleRejected::CompilerMissing(ErrorKind::NotFound),
+        ModuleRejected::CompilerGarbled,
+    ] {
+        let sandbox = Sandbox::new(limits, Arc::new(Says(Err(why)))).unwrap();
+        let refused = sandbox.load(&Guest::default().bytes(), FUEL).err();
+        assert_eq!(refused, Some(why));
+        // The claim on the compiler is given back.
+        let refused = sandbox.load(&Guest::default().bytes(), FUEL).err();
+        assert_eq!(refused, Some(why));
+    }
+}
+
+/// A trial that is under way until it is let go, and then refuses.
+struct Held {
+    begun: Barrier,
+    go: Barrier,
+}
+
+impl Trial for Arc<Held> {
+    fn compile(&self, module: &[u8], _: &SandboxLimits) -> Result<(), ModuleRejected> {
+        if module != Guest::running(long(1)).bytes() {
+            return Ok(());
+        }
+        self.begun.wait();
+        self.go.wait();
+        Err(ModuleRejected::CompileTimeout)
+    }
+}
+
+#[test]
+fn while_a_module_is_tried_models_run_and_no_other_is_tried() {
+    let held = Arc::new(Held {
+        begun: Barrier::new(2),
+        go: Barrier::new(2),
+    });
+    let limits = SandboxLimits::default();
+    let sandbox = Sandbox::new(limits, Arc::new(Arc::clone(&held))).unwrap();
+    let other = Guest::default().bytes();
+    let model = sandbox.load(&other, FUEL).unwrap();
+    let bomb = Guest::running(long(1)).bytes();
+    let trying = {
+        let sandbox = sandbox.clone();
+        std::thread::spawn(move || sandbox.load(&bomb, FUEL).err())
+    };
+    held.begun.wait();
+    let busy = sandbox.load(&other, FUEL).err();
+    assert_eq!(busy, Some(ModuleRejected::CompilerBusy));
+    assert!(model.run(&[7]).is_ok());
+    held.go.wait();
+    let refused = trying.join().unwrap();
+    assert_eq!(refused, Some(ModuleRejected::CompileTimeout));
+    assert!(sandbox.load(&other, FUEL).is_ok());
+}
+
+#[test]
+fn a_verdict_is_on_one_module_and_complete() {
+    let module = Guest::default().bytes();
+    let said = Verdict::of(&module).unwrap().to_bytes();
+    assert_eq!(Verdict::read(&said, &module), Ok(()));
+    let refused = Verdict::of(b"\0asm").unwrap().to_bytes();
+    let no = Err(ModuleRejected::Compiler);
+    assert_eq!(Verdict::read(&refused, b"\0asm"), no);
+    let garbled = Err(ModuleRejected::CompilerGarbled);
+    for other in [&said[..32], &[&said[..], &[0]].concat(), &[], &[1; 33]] {
+        assert_eq!(Verdict::read(other, &module), garbled);
+    }
+    assert_eq!(Verdict::read(&said, b"\0asm"), garbled);
+}
+
+#[test]
+fn no_bytes_but_the_one_verdict_let_a_module_pass() {
+    let module = Guest::default().bytes();
+    let said = Verdict::of(&module).unwrap().to_bytes();
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let passes = Verdict::read(bytes, &module).is_ok();
+        assert_eq!(passes, bytes == said);
+    });
 }
 
 #[test]
@@ -399,7 +507,7 @@ fn data_outside_the_memory_never_runs() {
     let mut tail = Module::new();
     tail.section(&data);
     bytes.extend_from_slice(&tail.finish()[8..]);
-    let sandbox = Sandbox::new(SandboxLimits::default()).unwrap();
+    let sandbox = sandbox(SandboxLimits::default());
     let outcome = sandbox.load(&bytes, FUEL).map(|model| model.run(&[7]));
     assert!(matches!(outcome, Ok(Err(SandboxFault::Trap)) | Err(_)));
 }
@@ -430,7 +538,7 @@ fn as_many_instances_run_as_may() {
         instances: 1,
         ..SandboxLimits::default()
     };
-    let sandbox = Sandbox::new(limits).unwrap();
+    let sandbox = sandbox(limits);
     let forever = vec![I::Loop(BlockType::Empty), I::Br(0), I::End, I::Unreachable];
     let long = sandbox
         .load(&Guest::running(forever).bytes(), 300_000_000)
@@ -467,7 +575,7 @@ fn no_bytes_make_the_check_panic() {
 #[test]
 fn no_flipped_byte_of_a_real_module_escapes() {
     let built = compiler::shipped()[0].model().unwrap();
-    let sandbox = Sandbox::new(SandboxLimits::default()).unwrap();
+    let sandbox = sandbox(SandboxLimits::default());
     let input = vec![0; built.input.elements as usize];
     // The head and the code; weights are data like any other.
     for place in 0..700 {
