@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::{
     Accumulator, Conv, Graph, GraphError, InputType, MAX_NODES, MAX_PARAMETERS, Node, Operator,
-    Select, ValueId, Weights, Window,
+    Select, Split, Tree, TreeEnsemble, ValueId, Weights, Window,
 };
 
 /// Longest encoding that is read: every parameter at its widest, and every node.
@@ -90,6 +90,8 @@ pub enum DecodeGraphError {
     TooLong,
     /// The bytes are of another format or version, or name an operator that is not known.
     UnknownTag,
+    /// A tree is not as deep as its encoding says.
+    WrongDepth,
     /// The nodes are not a sound graph.
     Unsound(GraphError),
 }
@@ -101,6 +103,7 @@ impl fmt::Display for DecodeGraphError {
             Self::Trailing => f.write_str("bytes follow the graph"),
             Self::TooLong => f.write_str("a count is above its bound"),
             Self::UnknownTag => f.write_str("unknown format, version or operator"),
+            Self::WrongDepth => f.write_str("a tree is not as deep as it claims"),
             Self::Unsound(error) => error.fmt(f),
         }
     }
@@ -124,6 +127,9 @@ const SELECT: u8 = 9;
 const TABLE: u8 = 10;
 const SLOPES: u8 = 11;
 const MULTIPLY: u8 = 12;
+const TREE_ENSEMBLE: u8 = 32;
+const DISTANCES: u8 = 33;
+const EXPONENTIAL: u8 = 34;
 
 fn node_input(node: &Node) -> ValueId {
     *node.inputs.first().expect("every operator takes an input")
@@ -156,6 +162,9 @@ impl Writer {
             Operator::Table { .. } => TABLE,
             Operator::Slopes { .. } => SLOPES,
             Operator::Multiply => MULTIPLY,
+            Operator::TreeEnsemble(_) => TREE_ENSEMBLE,
+            Operator::Distances { .. } => DISTANCES,
+            Operator::Exponential { .. } => EXPONENTIAL,
         });
         if matches!(node.operator, Operator::Select(_)) {
             self.size(node.inputs.len());
@@ -209,6 +218,15 @@ impl Writer {
                 self.i16(*below);
                 self.i16(*above);
             }
+            Operator::TreeEnsemble(ensemble) => self.trees(ensemble),
+            Operator::Distances { vectors } => {
+                self.size(vectors.len());
+                self.parameters(vectors.iter().map(|v| v.to_be_bytes()));
+            }
+            Operator::Exponential { multiplier, shift } => {
+                self.u8(*shift);
+                self.parameters([multiplier.to_be_bytes()]);
+            }
         }
     }
 
@@ -260,12 +278,39 @@ impl Writer {
         self.size(bias.len());
         self.size(elements);
         self.width(weights);
+        self.accumulator(accumulator);
+        self.parameters(bias.iter().map(|b| b.to_be_bytes()));
+        self.weights(weights);
+    }
+
+    fn trees(&mut self, ensemble: &TreeEnsemble) {
+        self.size(ensemble.bias.len());
+        self.u32(ensemble.width);
+        self.accumulator(ensemble.accumulator);
+        self.size(ensemble.trees.len());
+        for tree in &ensemble.trees {
+            self.u32(tree.first);
+            self.size(tree.splits.len());
+            self.size(tree.leaves.len() / ensemble.width as usize);
+            self.size(tree.depth());
+        }
+        self.parameters(ensemble.bias.iter().map(|b| b.to_be_bytes()));
+        for tree in &ensemble.trees {
+            for split in &tree.splits {
+                self.parameters([split.feature.to_be_bytes()]);
+                self.parameters([split.threshold.to_be_bytes()]);
+                self.parameters([[u8::from(split.missing)]]);
+                self.parameters([split.yes.to_be_bytes(), split.no.to_be_bytes()]);
+            }
+            self.parameters(tree.leaves.iter().map(|leaf| leaf.to_be_bytes()));
+        }
+    }
+
+    fn accumulator(&mut self, accumulator: Accumulator) {
         self.u8(match accumulator {
             Accumulator::Narrow => 0,
             Accumulator::Wide => 1,
         });
-        self.parameters(bias.iter().map(|b| b.to_be_bytes()));
-        self.weights(weights);
     }
 
     fn parameters<const N: usize>(&mut self, parameters: impl IntoIterator<Item = [u8; N]>) {
@@ -351,6 +396,16 @@ impl Reader<'_> {
                 below: self.i16()?,
                 above: self.i16()?,
             },
+            TREE_ENSEMBLE => Operator::TreeEnsemble(self.trees()?),
+            DISTANCES => {
+                let count = self.size()?;
+                let vectors = self.parameters(count, i16::from_be_bytes)?;
+                Operator::Distances { vectors }
+            }
+            EXPONENTIAL => Operator::Exponential {
+                shift: self.u8()?,
+                multiplier: u16::from_be_bytes(self.array()?),
+            },
             _ => return Err(DecodeGraphError::UnknownTag),
         };
         Ok(Node::unary(operator, first))
@@ -360,11 +415,7 @@ impl Reader<'_> {
         let rows = self.size()?;
         let columns = self.size()?;
         let width = self.u8()?;
-        let accumulator = match self.u8()? {
-            0 => Accumulator::Narrow,
-            1 => Accumulator::Wide,
-            _ => return Err(DecodeGraphError::UnknownTag),
-        };
+        let accumulator = self.accumulator()?;
         let bias = self.parameters(rows, i32::from_be_bytes)?;
         let count = rows.checked_mul(columns).ok_or(DecodeGraphError::TooLong)?;
         let weights = self.weights(width, count)?;
@@ -379,6 +430,68 @@ impl Reader<'_> {
         match width {
             1 => Ok(Weights::Narrow(self.parameters(count, i8::from_be_bytes)?)),
             2 => Ok(Weights::Wide(self.parameters(count, i16::from_be_bytes)?)),
+            _ => Err(DecodeGraphError::UnknownTag),
+        }
+    }
+
+    fn trees(&mut self) -> Result<TreeEnsemble, DecodeGraphError> {
+        let outputs = self.size()?;
+        let width = self.u32()?;
+        let accumulator = self.accumulator()?;
+        let count = self.size()?;
+        // Grown head by head: a claimed count allocates nothing before its bytes are there.
+        let mut heads = Vec::new();
+        for _ in 0..count {
+            heads.push((self.u32()?, self.size()?, self.size()?, self.size()?));
+        }
+        let bias = self.parameters(outputs, i32::from_be_bytes)?;
+        let mut trees = Vec::new();
+        for (first, splits, leaves, depth) in heads {
+            let splits = self.splits(splits)?;
+            let each = usize::try_from(width).map_err(|_| DecodeGraphError::TooLong)?;
+            let numbers = leaves.checked_mul(each).ok_or(DecodeGraphError::TooLong)?;
+            let leaves = self.parameters(numbers, i32::from_be_bytes)?;
+            let tree = Tree {
+                first,
+                splits,
+                leaves,
+            };
+            // Children before their parents count for nothing here; the graph refuses them.
+            if tree.depth() != depth {
+                return Err(DecodeGraphError::WrongDepth);
+            }
+            trees.push(tree);
+        }
+        Ok(TreeEnsemble {
+            trees,
+            width,
+            bias,
+            accumulator,
+        })
+    }
+
+    fn splits(&mut self, count: usize) -> Result<Vec<Split>, DecodeGraphError> {
+        let mut splits = Vec::new();
+        for _ in 0..count {
+            splits.push(Split {
+                feature: self.u32()?,
+                threshold: self.i32()?,
+                missing: match self.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(DecodeGraphError::UnknownTag),
+                },
+                yes: self.u32()?,
+                no: self.u32()?,
+            });
+        }
+        Ok(splits)
+    }
+
+    fn accumulator(&mut self) -> Result<Accumulator, DecodeGraphError> {
+        match self.u8()? {
+            0 => Ok(Accumulator::Narrow),
+            1 => Ok(Accumulator::Wide),
             _ => Err(DecodeGraphError::UnknownTag),
         }
     }

@@ -48,6 +48,14 @@ pub enum GraphError {
         /// The node.
         node: usize,
     },
+    /// A tree is not one: a feature that the input does not have, a child that is not behind its
+    /// parent, a split or leaf that nothing leads to, or too deep.
+    BadTree {
+        /// The node.
+        node: usize,
+        /// The tree, counted from 0.
+        tree: usize,
+    },
     /// A value is neither the last nor used by a later node. Value 0 is the input.
     Unused {
         /// The value.
@@ -74,6 +82,10 @@ impl fmt::Display for GraphError {
             Self::AccumulatorOverflow { node } => {
                 write!(f, "node {node}: an accumulator could reach its bound")
             }
+            Self::BadTree { node, tree } => write!(
+                f,
+                "node {node}: tree {tree}: a feature, child or leaf is out of place"
+            ),
             Self::Unused { value } => write!(f, "value {value} is not used"),
             Self::WideOutput => f.write_str("the output's elements are wider than 32 bits"),
         }

@@ -1,8 +1,12 @@
 //! The graph: a list of nodes that was checked once, so that nothing after it checks again.
 
+use crate::exponential::ONE;
 use crate::operator::MAX_SHIFT;
 use crate::range::{NARROW_BOUND, WIDE_BOUND};
-use crate::{Accumulator, GraphError, Operator, Range, Weights, elements, planes};
+use crate::{
+    Accumulator, GraphError, MAX_COORDINATE, Operator, Range, TreeEnsemble, Weights, elements,
+    planes,
+};
 
 /// A model: integers in, integers out, one meaning everywhere.
 ///
@@ -217,6 +221,9 @@ fn parameters(operator: &Operator) -> usize {
         Operator::Add { .. } => 2,
         Operator::Conv(conv) => conv.weights.len().saturating_add(conv.bias.len()),
         Operator::SumPool { .. } => 1,
+        Operator::TreeEnsemble(ensemble) => ensemble.parameters(),
+        Operator::Distances { vectors } => vectors.len(),
+        Operator::Exponential { .. } => 1,
         _ => 0,
     }
 }
@@ -251,12 +258,12 @@ fn output(node: usize, operator: &Operator, inputs: &[ValueType]) -> Result<Valu
             if lo > hi {
                 return Err(GraphError::BadParameter { node });
             }
-            let range = narrow(node, input)?.range.clamped(*lo, *hi);
+            let range = input.range.clamped(*lo, *hi);
             Ok(ValueType { range, ..input })
         }
         Operator::ArgMax => {
-            let last = i64::try_from(narrow(node, input)?.elements - 1)
-                .expect("elements are at most MAX_ELEMENTS");
+            let last =
+                i64::try_from(input.elements - 1).expect("elements are at most MAX_ELEMENTS");
             Ok(ValueType {
                 elements: 1,
                 range: Range::new(0, last).expect("0 <= last < 2^46"),
@@ -269,6 +276,18 @@ fn output(node: usize, operator: &Operator, inputs: &[ValueType]) -> Result<Valu
         Operator::Table { lo, entries } => elements::table(node, input, *lo, entries),
         Operator::Slopes { below, above } => elements::slopes(node, input, *below, *above),
         Operator::Multiply => elements::multiply(node, input, inputs[1]),
+        Operator::TreeEnsemble(ensemble) => trees(node, input, ensemble),
+        Operator::Distances { vectors } => distances(node, input, vectors),
+        Operator::Exponential { shift, .. } => {
+            if *shift > MAX_SHIFT {
+                return Err(GraphError::BadParameter { node });
+            }
+            if input.range.lo() < 0 {
+                return Err(GraphError::InputTooWide { node });
+            }
+            let range = Range::new(0, ONE).expect("0 < 2^46");
+            Ok(ValueType { range, ..input })
+        }
     }
 }
 
@@ -293,10 +312,7 @@ fn dense(
     if !input.range.fits_i16() {
         return Err(GraphError::InputTooWide { node });
     }
-    let bound = match accumulator {
-        Accumulator::Narrow => NARROW_BOUND,
-        Accumulator::Wide => WIDE_BOUND,
-    };
+    let bound = bound(accumulator);
     // |b| + max|x| * sum|w| bounds every partial sum too, in whatever order it is made.
     // At most 2^31 + 2^15 * 2^22 * 2^15: no overflow here.
     let reach = |(row, bias): (usize, &i32)| {
@@ -316,6 +332,48 @@ fn dense(
         elements: bias.len(),
         // The declared bound, not the one found: shapes do not depend on weights.
         range: Range::below(bound),
+    })
+}
+
+/// Magnitudes of sums stay below this.
+const fn bound(accumulator: Accumulator) -> i64 {
+    match accumulator {
+        Accumulator::Narrow => NARROW_BOUND,
+        Accumulator::Wide => WIDE_BOUND,
+    }
+}
+
+fn trees(node: usize, input: ValueType, ensemble: &TreeEnsemble) -> Result<ValueType, GraphError> {
+    let input = narrow(node, input)?;
+    ensemble.check(node, input.elements)?;
+    let bound = bound(ensemble.accumulator);
+    if ensemble.reach() >= bound {
+        return Err(GraphError::AccumulatorOverflow { node });
+    }
+    Ok(ValueType {
+        elements: ensemble.bias.len(),
+        range: Range::below(bound),
+    })
+}
+
+fn distances(node: usize, input: ValueType, vectors: &[i16]) -> Result<ValueType, GraphError> {
+    if vectors.is_empty() || !vectors.len().is_multiple_of(input.elements) {
+        return Err(GraphError::WrongSize { node });
+    }
+    let most = MAX_COORDINATE;
+    if vectors.iter().any(|v| !(-most..=most).contains(v)) {
+        return Err(GraphError::BadParameter { node });
+    }
+    if input.range.magnitude() > most.into() {
+        return Err(GraphError::InputTooWide { node });
+    }
+    let difference = input.range.magnitude() + i64::from(most);
+    // At most 2^30 * 2^22.
+    let largest = difference * difference * i64::try_from(input.elements).unwrap_or(i64::MAX >> 30);
+    let range = Range::new(0, largest).ok_or(GraphError::AccumulatorOverflow { node })?;
+    Ok(ValueType {
+        elements: vectors.len() / input.elements,
+        range,
     })
 }
 
@@ -448,18 +506,59 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_of_wide_sums_is_refused() {
+    fn wide_sums_may_be_clamped_or_compared() {
         let wide = Operator::Dense {
-            weights: Weights::Narrow(vec![1, 1]),
-            bias: vec![0],
+            weights: Weights::Wide(vec![32_767, 0, -32_767, 0]),
+            bias: vec![i32::MAX, i32::MAX],
             accumulator: Accumulator::Wide,
         };
-        for operator in [Operator::ArgMax, Operator::Clamp { lo: 0, hi: 1 }] {
+        let run = |operator, input| {
             let nodes = vec![
                 Node::unary(wide.clone(), ValueId(0)),
                 Node::unary(operator, ValueId(1)),
             ];
-            assert_eq!(refused(nodes), GraphError::InputTooWide { node: 1 });
-        }
+            Graph::new(INPUT, nodes).unwrap().run(input).unwrap()
+        };
+        // 2^31 - 1 + 32_767 * 100 is no i32.
+        assert_eq!(run(Operator::ArgMax, &[-100, 0]), [1]);
+        let all = Operator::Clamp {
+            lo: i32::MIN,
+            hi: i32::MAX,
+        };
+        let low = i32::MAX - 3_276_700;
+        assert_eq!(run(all, &[-100, 0]), [low, i32::MAX]);
+    }
+
+    #[test]
+    fn coordinates_are_of_15_bits() {
+        let one = |hi, v| {
+            let input = InputType {
+                elements: 2,
+                lo: 0,
+                hi,
+            };
+            let vectors = vec![v, 0];
+            Graph::new(input, on_input(Operator::Distances { vectors })).map(drop)
+        };
+        let most = MAX_COORDINATE;
+        let node = 0;
+        assert_eq!(one(most.into(), most), Ok(()));
+        let outside = Err(GraphError::BadParameter { node });
+        assert_eq!(one(most.into(), -most - 1), outside);
+        assert_eq!(one(16_384, most), Err(GraphError::InputTooWide { node }));
+    }
+
+    #[test]
+    fn an_exponent_is_not_negative() {
+        let power = |shift| Operator::Exponential {
+            multiplier: 1,
+            shift,
+        };
+        let refused = refused(on_input(power(0)));
+        assert_eq!(refused, GraphError::InputTooWide { node: 0 });
+        let input = InputType { lo: 0, ..INPUT };
+        let graph = Graph::new(input, on_input(power(47)));
+        assert_eq!(graph, Err(GraphError::BadParameter { node: 0 }));
+        assert!(Graph::new(input, on_input(power(46))).is_ok());
     }
 }

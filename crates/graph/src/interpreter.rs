@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::exponential::exponential;
 use crate::{Graph, Node, Operator, ValueId, Weights, elements, planes};
 
 /// Why integers are not an input of a graph.
@@ -118,6 +119,16 @@ fn evaluate(node: &Node, values: &[Vec<i64>]) -> Vec<i64> {
             x.iter().map(slope).collect()
         }
         Operator::Multiply => x.iter().zip(input(1)).map(|(a, b)| a * b).collect(),
+        Operator::TreeEnsemble(ensemble) => ensemble.run(x),
+        Operator::Distances { vectors } => {
+            let square = |(x, v): (&i64, &i16)| (x - i64::from(*v)) * (x - i64::from(*v));
+            let distance = |vector: &[i16]| x.iter().zip(vector).map(square).sum();
+            vectors.chunks_exact(x.len()).map(distance).collect()
+        }
+        Operator::Exponential { multiplier, shift } => {
+            let power = |x: &i64| exponential((x * i64::from(*multiplier)) >> shift);
+            x.iter().map(power).collect()
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The operators: one integer formula each (docs/spec/model.md, 3).
 
-use crate::Window;
+use crate::{TreeEnsemble, Window};
 
 /// What a node computes from its inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,26 @@ pub enum Operator {
     },
     /// `y_i = a_i * b_i`; two inputs of one size.
     Multiply,
+    /// `y_o = bias_o + sum over the trees of what their leaves add to o`; one input.
+    TreeEnsemble(TreeEnsemble),
+    /// `y_j = sum_k (x_k - v_{j,k})^2`; one input, whose elements and vectors are at most
+    /// [`MAX_COORDINATE`] in magnitude.
+    Distances {
+        /// `v`, one after the other.
+        vectors: Vec<i16>,
+    },
+    /// `y_i = 32767 * 2^(-z / 65536)`, nearly, with `z = floor(x_i * multiplier / 2^shift)`; one
+    /// input, whose elements are not negative. docs/spec/model.md, 3.3 says exactly.
+    Exponential {
+        /// `m`, one for all.
+        multiplier: u16,
+        /// `S`, at most 46.
+        shift: u8,
+    },
 }
+
+/// Largest magnitude of a coordinate in [`Operator::Distances`]: the difference of two is an `i16`.
+pub const MAX_COORDINATE: i16 = (1 << 14) - 1;
 
 impl Operator {
     /// Whether the operator takes `count` values.

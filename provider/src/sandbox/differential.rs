@@ -1,5 +1,7 @@
 //! The module says what the interpreter says, bit for bit, and costs what the compiler said.
 
+mod classic;
+
 use std::sync::Arc;
 
 use graph::{Accumulator, Graph, InputType, Node, Operator, ValueId, Weights};

@@ -37,20 +37,28 @@ pub(super) const Z: Local = Local(8);
 /// A 64-bit value.
 pub(super) const WIDE: Local = Local(9);
 /// Vectors: eight sums, and two more.
-pub(super) const SUMS: [Local; 8] = [
-    Local(10),
-    Local(11),
-    Local(12),
-    Local(13),
-    Local(14),
-    Local(15),
-    Local(16),
-    Local(17),
-];
+pub(super) const SUMS: [Local; 8] = eight(10);
 pub(super) const LANES: Local = Local(18);
 pub(super) const MORE_LANES: Local = Local(19);
+/// Addresses of eight trees' splits.
+pub(super) const CURSORS: [Local; 8] = eight(20);
 
-const LOCALS: [(u32, ValType); 3] = [(9, ValType::I32), (1, ValType::I64), (10, ValType::V128)];
+const LOCALS: [(u32, ValType); 4] = [
+    (9, ValType::I32),
+    (1, ValType::I64),
+    (10, ValType::V128),
+    (8, ValType::I32),
+];
+
+const fn eight(first: u32) -> [Local; 8] {
+    let mut locals = [Local(first); 8];
+    let mut place = 0;
+    while place < 8 {
+        locals[place] = Local(first + place as u32);
+        place += 1;
+    }
+    locals
+}
 
 impl Body {
     /// The body that calls functions `0..count`, and returns what the first returns.

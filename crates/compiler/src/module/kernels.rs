@@ -1,5 +1,8 @@
 //! One kernel an operator. Addresses, counts and clamps are constants in the code.
 
+mod distances;
+mod trees;
+
 use graph::{Accumulator, Graph, Operator, ValueId, Weights};
 use wasm_encoder::Instruction as I;
 
@@ -84,6 +87,11 @@ pub(super) fn node(graph: &Graph, layout: &Layout, node: usize) -> Result<Body, 
         }
         Operator::Clamp { lo, hi } => clamp(from, to, *lo, *hi),
         Operator::ArgMax => arg_max(from, to),
+        Operator::TreeEnsemble(ensemble) => {
+            trees::trees(from, to, ensemble, parameters, layout.scratch(node))
+        }
+        Operator::Distances { .. } => distances::distances(from, to, parameters[0]),
+        Operator::Exponential { shift, .. } => distances::exponential(from, to, *shift, parameters),
         _ => return Err(CompileError::NoKernel { node }),
     })
 }
@@ -238,13 +246,14 @@ fn clamp(from: Place, to: Place, lo: i32, hi: i32) -> Body {
     body.point(FROM, from.address)
         .point(TO, to.address)
         .repeat(to.elements, OUTER, |body| {
-            load(body, FROM, from.storage);
-            body.set(X);
-            for (bound, keep) in [(lo, I::I32GtS), (hi, I::I32LtS)] {
-                body.get(X).constant(bound);
-                body.get(X).constant(bound).op(keep).op(I::Select).set(X);
+            load_wide(body, FROM, from.storage);
+            body.set(WIDE);
+            for (bound, keep) in [(lo, I::I64GtS), (hi, I::I64LtS)] {
+                body.get(WIDE).op(I::I64Const(bound.into()));
+                body.get(WIDE).op(I::I64Const(bound.into())).op(keep);
+                body.op(I::Select).set(WIDE);
             }
-            body.get(TO).get(X);
+            body.get(TO).get(WIDE).op(I::I32WrapI64);
             store(body, to.storage);
             body.advance(FROM, from.storage.bytes())
                 .advance(TO, to.storage.bytes());
@@ -252,21 +261,21 @@ fn clamp(from: Place, to: Place, lo: i32, hi: i32) -> Body {
     body
 }
 
-/// The best so far in `X`, its place in `Y`, the place looked at in `Z`.
+/// The best so far in `WIDE`, its place in `Y`, the place looked at in `Z`.
 fn arg_max(from: Place, to: Place) -> Body {
     let mut body = Body::default();
     body.point(FROM, from.address).point(Y, 0).point(Z, 0);
-    load(&mut body, FROM, from.storage);
-    body.set(X);
+    load_wide(&mut body, FROM, from.storage);
+    body.set(WIDE);
     body.repeat(from.elements, OUTER, |body| {
         // Strictly above: the first of equals stays.
         body.get(Z).get(Y);
-        load(body, FROM, from.storage);
-        body.get(X).op(I::I32GtS).op(I::Select).set(Y);
-        load(body, FROM, from.storage);
-        body.get(X);
-        load(body, FROM, from.storage);
-        body.get(X).op(I::I32GtS).op(I::Select).set(X);
+        load_wide(body, FROM, from.storage);
+        body.get(WIDE).op(I::I64GtS).op(I::Select).set(Y);
+        load_wide(body, FROM, from.storage);
+        body.get(WIDE);
+        load_wide(body, FROM, from.storage);
+        body.get(WIDE).op(I::I64GtS).op(I::Select).set(WIDE);
         body.advance(FROM, from.storage.bytes()).advance(Z, 1);
     });
     body.point(TO, to.address).get(TO).get(Y);

@@ -1,6 +1,10 @@
 //! Where everything is in a module's memory: parameters first, then values on pages of their own.
 
-use graph::{Accumulator, Graph, Operator, ValueId, Weights};
+pub(super) mod forest;
+
+use graph::{Accumulator, Graph, Operator, POWERS, ValueId, Weights};
+
+use forest::Forest;
 
 use super::CompileError;
 
@@ -48,6 +52,8 @@ pub(super) struct Layout {
     /// Parameters of each node: weights or multipliers, then biases.
     parameters: Vec<[Segment; 2]>,
     values: Vec<Place>,
+    /// Where each node may keep what it needs while it runs.
+    scratch: Vec<u32>,
     input: u32,
     output: u32,
     end: u32,
@@ -67,7 +73,7 @@ impl Layout {
             if packed_len(&node.operator, columns) > MAX_MEMORY as usize {
                 return Err(CompileError::TooLarge { max: MAX_MEMORY });
             }
-            let [first, second] = pack(&node.operator, columns);
+            let [first, second] = pack(graph, &node.operator, node.inputs[0]);
             parameters.push([free.segment(first)?, free.segment(second)?]);
         }
         free.turn_page();
@@ -75,11 +81,17 @@ impl Layout {
         for value in (0..=graph.output().0).map(ValueId) {
             values.push(place(graph, value, &mut free)?);
         }
+        let mut scratch = Vec::new();
+        for node in graph.nodes() {
+            let bytes = scratch_len(&node.operator, graph.elements(node.inputs[0]));
+            scratch.push(free.take(1, bytes)?);
+        }
         let input = free.take(4, graph.elements(ValueId(0)))?;
         let output = free.take(4, graph.elements(graph.output()))?;
         Ok(Self {
             parameters,
             values,
+            scratch,
             input,
             output,
             end: free.0,
@@ -95,6 +107,11 @@ impl Layout {
     pub(super) fn parameters(&self, node: usize) -> [u32; 2] {
         let [first, second] = &self.parameters[node];
         [first.address, second.address]
+    }
+
+    /// Where the node may write while it runs.
+    pub(super) fn scratch(&self, node: usize) -> u32 {
+        self.scratch[node]
     }
 
     /// Where the caller writes the input, as `i32`.
@@ -157,13 +174,18 @@ impl Free {
     }
 }
 
-fn place(graph: &Graph, value: ValueId, free: &mut Free) -> Result<Place, CompileError> {
+/// How the value's elements are kept.
+fn storage(graph: &Graph, value: ValueId) -> Storage {
     let range = graph.range(value).expect("the value is one of the graph's");
-    let storage = match range {
+    match range {
         range if range.fits_i16() => Storage::Short,
         range if range.fits_i32() => Storage::Word,
         _ => Storage::Long,
-    };
+    }
+}
+
+fn place(graph: &Graph, value: ValueId, free: &mut Free) -> Result<Place, CompileError> {
+    let storage = storage(graph, value);
     let elements = graph.elements(value);
     // Kernels read whole turns of columns and write whole groups of rows.
     let room = elements.next_multiple_of(COLUMNS);
@@ -183,12 +205,23 @@ fn packed_len(operator: &Operator, columns: usize) -> usize {
             rows.saturating_mul(columns * weight_bytes(weights) + 4)
         }
         Operator::Requantise { multipliers, .. } => 2 * multipliers.len(),
+        Operator::TreeEnsemble(ensemble) => Forest::len(ensemble),
+        Operator::Distances { vectors } => 2 * vectors.len(),
+        _ => 0,
+    }
+}
+
+/// Bytes that a kernel needs beside its input and output.
+fn scratch_len(operator: &Operator, elements: usize) -> usize {
+    match operator {
+        Operator::TreeEnsemble(ensemble) if forest::heeds_missing(ensemble) => 8 * elements,
         _ => 0,
     }
 }
 
 /// A node's parameters as its kernel reads them.
-fn pack(operator: &Operator, columns: usize) -> [Vec<u8>; 2] {
+fn pack(graph: &Graph, operator: &Operator, input: ValueId) -> [Vec<u8>; 2] {
+    let columns = graph.elements(input);
     match operator {
         Operator::Dense {
             weights,
@@ -209,6 +242,17 @@ fn pack(operator: &Operator, columns: usize) -> [Vec<u8>; 2] {
         Operator::Requantise { multipliers, .. } => {
             let bytes = multipliers.iter().flat_map(|m| m.to_le_bytes());
             [bytes.collect(), Vec::new()]
+        }
+        Operator::TreeEnsemble(ensemble) => {
+            Forest::new(ensemble, storage(graph, input), columns).pack(ensemble)
+        }
+        Operator::Distances { vectors } => {
+            let bytes = vectors.iter().flat_map(|v| v.to_le_bytes());
+            [bytes.collect(), Vec::new()]
+        }
+        Operator::Exponential { multiplier, .. } => {
+            let powers = POWERS.iter().flat_map(|power| power.to_le_bytes());
+            [multiplier.to_le_bytes().to_vec(), powers.collect()]
         }
         _ => [Vec::new(), Vec::new()],
     }
