@@ -14,7 +14,8 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, TableDefinition, TableError};
 use wire::{Decode, Encode};
 
-use crate::{StoreError, Table, sync_parent, table};
+use crate::disk::{EngineFile, sync_parent};
+use crate::{Disk, StoreError, Table, table};
 
 /// The tables that survive a crash of process and machine. Cheap to clone.
 #[derive(Clone)]
@@ -30,7 +31,11 @@ struct Inner {
 impl Durable {
     /// Opens the tables at `path`. New ones are made beside and moved into place, so that an
     /// empty file is never taken for new tables.
-    pub(crate) fn open(path: &Path, lock: Arc<File>) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        path: &Path,
+        lock: Arc<File>,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<Self, StoreError> {
         if !path.exists() {
             let beside = path.with_extension("new");
             match fs::remove_file(&beside) {
@@ -39,13 +44,13 @@ impl Durable {
                 }
                 _ => {}
             }
-            let tables = Self::at(&beside, Arc::clone(&lock))?;
+            let tables = Self::at(&beside, Arc::clone(&lock), disk)?;
             let mut batch = Batch::new();
             batch.put(&FORMAT, &[0], &FORMAT_NUMBER);
             tables.commit(batch)?;
             drop(tables);
             fs::rename(&beside, path).map_err(StoreError::io(path, "create"))?;
-            sync_parent(path)?;
+            sync_parent(disk.as_ref(), path)?;
         }
         if fs::metadata(path)
             .map_err(StoreError::io(path, "inspect"))?
@@ -54,7 +59,7 @@ impl Durable {
         {
             return Err(StoreError::corrupt(path, "the file is empty"));
         }
-        let tables = Self::at(path, lock)?;
+        let tables = Self::at(path, lock, disk)?;
         match tables.get(&FORMAT, &[0])? {
             Some(FORMAT_NUMBER) => Ok(tables),
             _ => Err(StoreError::UnknownFormat {
@@ -63,7 +68,7 @@ impl Durable {
         }
     }
 
-    fn at(path: &Path, lock: Arc<File>) -> Result<Self, StoreError> {
+    fn at(path: &Path, lock: Arc<File>, disk: &Arc<dyn Disk>) -> Result<Self, StoreError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -73,7 +78,7 @@ impl Durable {
             .open(path)
             .map_err(StoreError::io(path, "open"))?;
         // A damaged file can make the engine panic; here that is one more way to be corrupt.
-        let database = catch_unwind(AssertUnwindSafe(|| checked(file, path)))
+        let database = catch_unwind(AssertUnwindSafe(|| checked(file, disk, path)))
             .map_err(|_| StoreError::corrupt(path, "the engine gave up on it"))??;
         Ok(Self(Arc::new(Inner {
             database,
@@ -268,11 +273,12 @@ impl Batch {
     }
 }
 
-fn checked(file: File, path: &Path) -> Result<Database, StoreError> {
+fn checked(file: File, disk: &Arc<dyn Disk>, path: &Path) -> Result<Database, StoreError> {
     let failed = |error: redb::DatabaseError| engine_error(path, error.into());
+    let file = EngineFile::new(file, Arc::clone(disk)).map_err(failed)?;
     let mut database = Database::builder()
         .set_cache_size(CACHE_LEN)
-        .create_file(file)
+        .create_with_backend(file)
         .map_err(failed)?;
     if database.check_integrity().map_err(failed)? {
         Ok(database)

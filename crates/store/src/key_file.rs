@@ -7,14 +7,19 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::{StoreError, sync_parent};
+use crate::disk::sync_parent;
+use crate::{Disk, StoreError, SystemDisk};
 
 /// A file with one secret of at most [`KeyFile::MAX_LEN`] bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFile(PathBuf);
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+}
 
 impl KeyFile {
     /// Longest secret, in bytes.
@@ -23,19 +28,23 @@ impl KeyFile {
     /// The key file at `path`, which need not be there yet.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self::on(Arc::new(SystemDisk), path.into())
+    }
+
+    pub(crate) fn on(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { path, disk }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Whether it is there.
     #[must_use]
     pub fn exists(&self) -> bool {
-        self.0.exists()
+        self.path.exists()
     }
 
     /// Writes `secret` to a file that must not be there yet; on the disk when this returns.
@@ -48,15 +57,15 @@ impl KeyFile {
     pub fn create(&self, secret: &[u8]) -> Result<(), StoreError> {
         let beside = self.write_beside(secret)?;
         // A link fails where a rename would overwrite.
-        let linked = fs::hard_link(&beside, &self.0);
+        let linked = fs::hard_link(&beside, &self.path);
         fs::remove_file(&beside).map_err(StoreError::io(&beside, "remove"))?;
         linked.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => StoreError::AlreadyThere {
-                path: self.0.clone(),
+                path: self.path.clone(),
             },
-            _ => StoreError::io(&self.0, "create")(error),
+            _ => StoreError::io(&self.path, "create")(error),
         })?;
-        sync_parent(&self.0)
+        sync_parent(self.disk.as_ref(), &self.path)
     }
 
     /// Writes `secret` in place of what was there; on the disk when this returns.
@@ -68,8 +77,8 @@ impl KeyFile {
     /// If `secret` is longer than [`KeyFile::MAX_LEN`].
     pub fn replace(&self, secret: &[u8]) -> Result<(), StoreError> {
         let beside = self.write_beside(secret)?;
-        fs::rename(&beside, &self.0).map_err(StoreError::io(&self.0, "replace"))?;
-        sync_parent(&self.0)
+        fs::rename(&beside, &self.path).map_err(StoreError::io(&self.path, "replace"))?;
+        sync_parent(self.disk.as_ref(), &self.path)
     }
 
     /// Reads the secret.
@@ -78,24 +87,24 @@ impl KeyFile {
     /// [`StoreError::Missing`], [`StoreError::TooOpen`] if others than the owner may read it,
     /// [`StoreError::StoreCorrupt`], or what the disk says.
     pub fn read(&self) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-        let metadata = fs::metadata(&self.0).map_err(|error| match error.kind() {
+        let metadata = fs::metadata(&self.path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => StoreError::Missing {
-                path: self.0.clone(),
+                path: self.path.clone(),
             },
-            _ => StoreError::io(&self.0, "inspect")(error),
+            _ => StoreError::io(&self.path, "inspect")(error),
         })?;
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(StoreError::TooOpen {
-                path: self.0.clone(),
+                path: self.path.clone(),
                 mode,
             });
         }
         if metadata.len() > MAX_FILE_LEN {
-            return Err(StoreError::corrupt(&self.0, "too long for a key"));
+            return Err(StoreError::corrupt(&self.path, "too long for a key"));
         }
-        let text = fs::read(&self.0).map_err(StoreError::io(&self.0, "read"))?;
-        parse(&Zeroizing::new(text)).map_err(|what| StoreError::corrupt(&self.0, what))
+        let text = fs::read(&self.path).map_err(StoreError::io(&self.path, "read"))?;
+        parse(&Zeroizing::new(text)).map_err(|what| StoreError::corrupt(&self.path, what))
     }
 
     /// Overwrites the secret and removes the file, if there is one. Copies that the file system
@@ -104,20 +113,20 @@ impl KeyFile {
     /// # Errors
     /// What the disk says.
     pub fn erase(&self) -> Result<(), StoreError> {
-        let mut file = match OpenOptions::new().write(true).open(&self.0) {
+        let mut file = match OpenOptions::new().write(true).open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(StoreError::io(&self.0, "open")(error)),
+            Err(error) => return Err(StoreError::io(&self.path, "open")(error)),
         };
         let metadata = file
             .metadata()
-            .map_err(StoreError::io(&self.0, "inspect"))?;
+            .map_err(StoreError::io(&self.path, "inspect"))?;
         let length = usize::try_from(metadata.len().min(MAX_FILE_LEN)).unwrap_or(0);
         file.write_all(&vec![b'0'; length])
-            .and_then(|()| file.sync_all())
-            .map_err(StoreError::io(&self.0, "overwrite"))?;
-        fs::remove_file(&self.0).map_err(StoreError::io(&self.0, "remove"))?;
-        sync_parent(&self.0)
+            .and_then(|()| self.disk.sync_all(&file))
+            .map_err(StoreError::io(&self.path, "overwrite"))?;
+        fs::remove_file(&self.path).map_err(StoreError::io(&self.path, "remove"))?;
+        sync_parent(self.disk.as_ref(), &self.path)
     }
 
     fn write_beside(&self, secret: &[u8]) -> Result<PathBuf, StoreError> {
@@ -125,9 +134,9 @@ impl KeyFile {
             secret.len() <= Self::MAX_LEN,
             "secret too long for a key file"
         );
-        let mut name = self.0.file_name().unwrap_or_default().to_owned();
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
-        let beside = self.0.with_file_name(name);
+        let beside = self.path.with_file_name(name);
         // What a crash left half written.
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -142,7 +151,7 @@ impl KeyFile {
             .open(&beside)
             .map_err(StoreError::io(&beside, "create"))?;
         file.write_all(render(secret).as_bytes())
-            .and_then(|()| file.sync_all())
+            .and_then(|()| self.disk.sync_all(&file))
             .map_err(StoreError::io(&beside, "write"))?;
         Ok(beside)
     }

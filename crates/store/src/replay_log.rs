@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use wire::Epoch;
 
-use crate::{BootId, StoreError, sync_parent};
+use crate::disk::sync_parent;
+use crate::{BootId, Disk, StoreError};
 use format::{Contents, Record, State};
 
 mod format;
@@ -39,6 +40,7 @@ pub struct ReplayLog {
     chain: format::Chain,
     tags: u64,
     failed: bool,
+    disk: Arc<dyn Disk>,
     /// Keeps the state directory locked for as long as the log is open.
     _lock: Arc<File>,
 }
@@ -47,10 +49,15 @@ pub struct ReplayLog {
 pub struct LogSync {
     file: File,
     path: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl ReplayLog {
-    pub(crate) fn create(path: &Path, origin: &LogOrigin) -> Result<(), StoreError> {
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        origin: &LogOrigin,
+    ) -> Result<(), StoreError> {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -63,9 +70,9 @@ impl ReplayLog {
                 _ => StoreError::io(path, "create")(error),
             })?;
         file.write_all(&format::header(origin))
-            .and_then(|()| file.sync_all())
+            .and_then(|()| disk.sync_all(&file))
             .map_err(StoreError::io(path, "write"))?;
-        sync_parent(path)
+        sync_parent(disk, path)
     }
 
     pub(crate) fn open(
@@ -73,6 +80,7 @@ impl ReplayLog {
         origin: &LogOrigin,
         boot: BootId,
         lock: Arc<File>,
+        disk: Arc<dyn Disk>,
     ) -> Result<(Self, Vec<ShortTag>), StoreError> {
         let bytes = fs::read(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => StoreError::Missing {
@@ -93,6 +101,7 @@ impl ReplayLog {
             chain: contents.chain,
             tags: contents.tags.len() as u64,
             failed: false,
+            disk,
             _lock: lock,
         };
         log.write(&Record::Opened(boot))?;
@@ -118,7 +127,7 @@ impl ReplayLog {
     /// # Errors
     /// What the disk says; from then on every append fails.
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        let synced = self.file.sync_data();
+        let synced = self.disk.sync_data(&self.file);
         self.failed |= synced.is_err();
         synced.map_err(StoreError::io(&self.path, "sync"))
     }
@@ -135,6 +144,7 @@ impl ReplayLog {
         Ok(LogSync {
             file,
             path: self.path.clone(),
+            disk: Arc::clone(&self.disk),
         })
     }
 
@@ -172,8 +182,8 @@ impl LogSync {
     /// # Errors
     /// What the disk says; the caller then appends no more.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.file
-            .sync_data()
+        self.disk
+            .sync_data(&self.file)
             .map_err(StoreError::io(&self.path, "sync"))
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use wire::Epoch;
 
+use crate::disk::sync_parent;
 use crate::replay_log::LogOrigin;
-use crate::{BootId, Durable, KeyFile, ReplayLog, Scratch, ShortTag, StoreError};
+use crate::{BootId, Disk, Durable, KeyFile, ReplayLog, Scratch, ShortTag, StoreError, SystemDisk};
 
 /// A state directory, locked for as long as this or anything opened from it lives.
 ///
@@ -17,6 +18,7 @@ use crate::{BootId, Durable, KeyFile, ReplayLog, Scratch, ShortTag, StoreError};
 pub struct StateDir {
     path: PathBuf,
     boot: BootId,
+    disk: Arc<dyn Disk>,
     lock: Arc<File>,
 }
 
@@ -36,9 +38,26 @@ impl StateDir {
     /// # Errors
     /// As [`StateDir::open`].
     pub fn open_in_run(path: impl Into<PathBuf>, boot: BootId) -> Result<Self, StoreError> {
+        Self::open_on(path, boot, Arc::new(SystemDisk))
+    }
+
+    /// As [`StateDir::open_in_run`], on a disk that the caller names. For tests of crashes and
+    /// of disks that fail.
+    ///
+    /// # Errors
+    /// As [`StateDir::open`].
+    pub fn open_on(
+        path: impl Into<PathBuf>,
+        boot: BootId,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, StoreError> {
         let path = path.into();
         for directory in [path.clone(), path.join(KEYS), path.join(REPLAY)] {
+            let known = directory.exists();
             make_private(&directory)?;
+            if !known {
+                sync_parent(disk.as_ref(), &directory)?;
+            }
         }
         let lock_path = path.join(LOCK);
         let lock = OpenOptions::new()
@@ -55,6 +74,7 @@ impl StateDir {
         Ok(Self {
             path,
             boot,
+            disk,
             lock: Arc::new(lock),
         })
     }
@@ -71,7 +91,8 @@ impl StateDir {
     /// [`StoreError::StoreCorrupt`] if they fail their checks, [`StoreError::InUse`] if they
     /// are open already, or what the disk says.
     pub fn durable(&self) -> Result<Durable, StoreError> {
-        Durable::open(&self.path.join("durable.redb"), Arc::clone(&self.lock))
+        let path = self.path.join("durable.redb");
+        Durable::open(&path, Arc::clone(&self.lock), &self.disk)
     }
 
     /// Opens the tables that may be rebuilt.
@@ -85,7 +106,8 @@ impl StateDir {
     /// The key file called `name` (`keys/<name>.key`).
     #[must_use]
     pub fn key_file(&self, name: &str) -> KeyFile {
-        KeyFile::at(self.path.join(KEYS).join(format!("{name}.key")))
+        let path = self.path.join(KEYS).join(format!("{name}.key"));
+        KeyFile::on(Arc::clone(&self.disk), path)
     }
 
     /// Makes the replay log of a key that no packet has been opened with yet.
@@ -93,7 +115,7 @@ impl StateDir {
     /// # Errors
     /// [`StoreError::AlreadyThere`] if there is one, or what the disk says.
     pub fn create_replay_log(&self, origin: &LogOrigin) -> Result<(), StoreError> {
-        ReplayLog::create(&self.replay_path(origin.epoch), origin)
+        ReplayLog::create(self.disk.as_ref(), &self.replay_path(origin.epoch), origin)
     }
 
     /// Opens the replay log of an epoch's key and returns the tags in it; on the disk it is
@@ -108,7 +130,8 @@ impl StateDir {
         origin: &LogOrigin,
     ) -> Result<(ReplayLog, Vec<ShortTag>), StoreError> {
         let path = self.replay_path(origin.epoch);
-        ReplayLog::open(&path, origin, self.boot, Arc::clone(&self.lock))
+        let (lock, disk) = (Arc::clone(&self.lock), Arc::clone(&self.disk));
+        ReplayLog::open(&path, origin, self.boot, lock, disk)
     }
 
     /// Removes the replay log of an epoch whose key is erased, if there is one.
