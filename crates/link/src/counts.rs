@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quinn::Connection;
+
 macro_rules! counts {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What a mesh has counted since it was bound.
@@ -24,6 +26,13 @@ macro_rules! counts {
         }
 
         impl Counters {
+            /// Adds what a connection that ends has sent.
+            pub(crate) fn carried_by(&self, connection: &Connection) {
+                let path = connection.stats().path;
+                self.datagrams_out.many(path.sent_packets);
+                self.datagrams_lost.many(path.lost_packets);
+            }
+
             pub(crate) fn read(&self) -> LinkCounts {
                 LinkCounts { $($name: self.$name.read(),)* }
             }
@@ -44,6 +53,13 @@ counts! {
     not_connected,
     /// Frames taken for sending whose link went down before QUIC had them.
     lost,
+    /// QUIC packets that carried links, acknowledgements and repetitions among them.
+    datagrams_out,
+    /// Of those, how many were taken for lost, and what they held sent again: below the frames,
+    /// whose times they do not change.
+    datagrams_lost,
+    /// Links that ended because the node at the other end had another address.
+    moved,
     /// Streams that ended inside a frame.
     short_frame,
     /// Peers whose frames are of another length, or whose first bytes are no preamble.

@@ -102,10 +102,11 @@ pub(crate) async fn run(
     };
     let bucket = shared.link_up(peer, link).await;
     let end = tokio::select! {
-        end = read(shared, peer, receive, &bucket) => end,
+        end = read(shared, connection, peer, receive, &bucket) => end,
         never = write_on(shared, connection, send, &mut waiting) => match never {},
     };
     end.close(connection);
+    shared.counters.carried_by(connection);
     waiting.close();
     while waiting.try_recv().is_ok() {
         shared.counters.lost.one();
@@ -116,6 +117,7 @@ pub(crate) async fn run(
 /// Hands frames to the mesh's owner until the stream ends; says how it ended.
 async fn read(
     shared: &Shared,
+    connection: &Connection,
     peer: Peer,
     mut receive: RecvStream,
     bucket: &Mutex<Bucket>,
@@ -123,6 +125,7 @@ async fn read(
     let mut splitter = Splitter::new(shared.frame_len);
     let mut chunks = vec![Bytes::new(); CHUNKS];
     let mut begun = Instant::now();
+    let at = connection.remote_address();
     loop {
         let limit = begun + shared.limits.idle;
         let more = async {
@@ -138,6 +141,12 @@ async fn read(
             Ok(Err(error)) => return ended(shared, &splitter, by_the_peer(&error)),
             Err(_) => return ended(shared, &splitter, true),
         };
+        // A client's address may change, once QUIC has validated the new one. A node's stands in
+        // its descriptor: it is dialled anew.
+        if matches!(peer, Peer::Node(_)) && connection.remote_address() != at {
+            shared.counters.moved.one();
+            return Code::Done;
+        }
         let mut batch = Batch::default();
         if !splitter.is_inside() {
             begun = Instant::now();

@@ -197,7 +197,12 @@ impl Mesh {
     /// What was counted.
     #[must_use]
     pub fn counts(&self) -> LinkCounts {
-        self.shared().counters.read()
+        let mut counts = self.shared().counters.read();
+        for (sent, lost) in locked(&self.shared().registry).carried() {
+            counts.datagrams_out += sent;
+            counts.datagrams_lost += lost;
+        }
+        counts
     }
 
     /// Connections that came in, and how many of them have their handshake under way.

@@ -160,6 +160,18 @@ impl Registry {
         }
     }
 
+    /// Packets that each link has sent so far, and how many of them were taken for lost.
+    pub(crate) fn carried(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let links = self.peers.values();
+        links
+            .flat_map(|links| [&links.outgoing, &links.incoming])
+            .flatten()
+            .map(|link| {
+                let path = link.connection.stats().path;
+                (path.sent_packets, path.lost_packets)
+            })
+    }
+
     fn link_to(&self, peer: Peer) -> Option<&Link> {
         let links = self.peers.get(&peer)?;
         links.outgoing.as_ref().or(links.incoming.as_ref())

@@ -78,7 +78,8 @@ impl Shared {
                     .max_incoming(INCOMING)
                     .incoming_buffer_size(INCOMING_BUFFER)
                     .incoming_buffer_size_total(INCOMING_BUFFERS)
-                    .migration(false);
+                    // Clients move between networks; a node's link ends when it does (`link`).
+                    .migration(true);
                 Some((address, server))
             }
             None => None,
