@@ -61,7 +61,10 @@ impl Windows {
     fn common(&self, limits: &Limits) -> TransportConfig {
         let mut transport = TransportConfig::default();
         let mut acknowledgements = AckFrequencyConfig::default();
-        acknowledgements.ack_eliciting_threshold(DATAGRAMS_PER_ACKNOWLEDGEMENT.into());
+        acknowledgements
+            .ack_eliciting_threshold(DATAGRAMS_PER_ACKNOWLEDGEMENT.into())
+            .reordering_threshold(1u32.into())
+            .max_ack_delay(Some(LATEST_ACKNOWLEDGEMENT));
         let law = WindowLaw::new(self.bytes_per_second, self.node);
         transport
             // One stream of frames in each direction, for as long as the link lives.
@@ -70,6 +73,7 @@ impl Windows {
             .max_idle_timeout(Some(idle(limits.idle)))
             .congestion_controller_factory(Arc::new(law))
             .ack_frequency_config(Some(acknowledgements))
+            .initial_rtt(FIRST_ROUND_TRIP)
             .datagram_receive_buffer_size(None)
             // The spin bit would show every observer of the path its round trip.
             .allow_spin(false);
@@ -88,6 +92,15 @@ fn idle(limit: Duration) -> IdleTimeout {
 /// The window does not follow acknowledgements, so that few of them will do: at one for two
 /// datagrams, QUIC's usual, a frame of six would bring three back.
 const DATAGRAMS_PER_ACKNOWLEDGEMENT: u32 = 10;
+
+/// A loss after which nothing came is noticed by its silence, which begins after this. With this
+/// and an acknowledgement at the first gap, the example `losses` saw the slowest hundredth of
+/// frames at 30 % loss in 53 ms instead of 71, for a twentieth more datagrams.
+const LATEST_ACKNOWLEDGEMENT: Duration = Duration::from_millis(5);
+
+/// A round trip before one is measured: three of these, and a handshake's first datagrams are
+/// sent again. At QUIC's usual 333 ms a handshake on a bad path took longer than it may.
+pub(crate) const FIRST_ROUND_TRIP: Duration = Duration::from_millis(100);
 
 /// Half a second of the highest class, 120 slots a second.
 const GUEST_WINDOW: u64 = 512 << 10;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use quinn::congestion::{Controller, ControllerFactory};
 
+use crate::transport::FIRST_ROUND_TRIP;
+
 /// How the window follows from the round trip.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WindowLaw {
@@ -91,9 +93,6 @@ impl Controller for ConstantWindow {
 
 /// For delayed acknowledgements, timers and bursts.
 const SLACK: Duration = Duration::from_millis(100);
-
-/// A round trip before one is measured, as RFC 9002 has it.
-const FIRST_ROUND_TRIP: Duration = Duration::from_millis(333);
 
 /// Room for a handshake and a few frames at any rate.
 const MIN_WINDOW: u64 = 64 << 10;
