@@ -17,6 +17,7 @@ mod node;
 mod normal;
 mod operators;
 mod quantise;
+mod report;
 mod scan;
 mod tensor;
 #[cfg(test)]
@@ -29,6 +30,8 @@ use rten_onnx::onnx::ModelProto;
 use budget::Budget;
 pub use error::{BadSample, ImportError, Label, Unsupported};
 use float::FloatGraph;
+use quantise::{Calibration, Quantised};
+pub use report::{ErrorReport, LayerReport, NodeReport, Report};
 
 use crate::{InputSchema, OutputSchema};
 
@@ -45,6 +48,9 @@ pub struct ImportOptions {
     pub activation_bits: u8,
     /// Bits of weights, 2 to 16; up to 8 are kept in a byte.
     pub weight_bits: u8,
+    /// Of how many calibration samples in a thousand the integers must say what the floats say;
+    /// layers are widened until they do, or all are wide.
+    pub agreement_permille: u16,
     /// Most bytes that reading the file may take, beside the file itself.
     pub memory: usize,
 }
@@ -66,6 +72,7 @@ impl Default for ImportOptions {
             input_bits: 8,
             activation_bits: 8,
             weight_bits: 8,
+            agreement_permille: 990,
             memory: 256 << 20,
         }
     }
@@ -80,6 +87,8 @@ pub struct Imported {
     pub input: InputSchema,
     /// What its output means; without labels.
     pub output: OutputSchema,
+    /// What the import did, layer by layer.
+    pub report: Report,
     float: FloatGraph,
 }
 
@@ -88,7 +97,8 @@ pub struct Imported {
 pub struct Agreement {
     /// How many samples were compared.
     pub samples: usize,
-    /// How many got the same class from both.
+    /// How many got the same class from both; of models that give one number, which is no index:
+    /// a number that is off by at most a 64th of the largest.
     pub same_class: usize,
     /// The largest difference of an output, in the float model's units.
     pub largest_error: f64,
@@ -109,13 +119,31 @@ pub fn import_onnx(
     let model = ModelProto::parse_buf(onnx).map_err(|_| ImportError::Malformed)?;
     let float = lower::lower(&model, options.output.as_deref(), &mut budget)?;
     let float = normal::normalise(float);
-    let (graph, input, output) = quantise::quantise(&float, calibration, options)?;
+    let calibration = Calibration::new(&float, calibration, options)?;
+    let (quantised, widths, agreement) = quantise::widen::narrowest(&calibration)?;
+    let report = Report::new(&calibration, &quantised, &widths, agreement)?;
     Ok(Imported {
+        graph: quantised.graph,
+        input: quantised.input,
+        output: quantised.output,
+        report,
+        float,
+    })
+}
+
+/// Runs floats and integers side by side.
+fn compare(
+    float: &FloatGraph,
+    quantised: &Quantised,
+    samples: &[Vec<f32>],
+) -> Result<Agreement, ImportError> {
+    let Quantised {
         graph,
         input,
         output,
-        float,
-    })
+        ..
+    } = quantised;
+    agreement(float, graph, input, output, samples)
 }
 
 impl Imported {
@@ -124,25 +152,7 @@ impl Imported {
     /// # Errors
     /// [`ImportError::BadSample`] if a sample does not fit the model.
     pub fn agreement(&self, samples: &[Vec<f32>]) -> Result<Agreement, ImportError> {
-        let mut agreement = Agreement {
-            samples: samples.len(),
-            same_class: 0,
-            largest_error: 0.0,
-        };
-        for (place, sample) in samples.iter().enumerate() {
-            let bad = |why| ImportError::BadSample { place, why };
-            let integers = self.input.quantise(sample).map_err(|e| bad(e.into()))?;
-            let said = self.graph.run(&integers).map_err(|e| bad(e.into()))?;
-            let meant = self.float.run(sample);
-            let same = place_of_largest(&meant, said.len()) == self.output.place(&said);
-            agreement.same_class += usize::from(same);
-            let scale = f64::from(self.output.scale);
-            for (said, meant) in said.iter().zip(&meant) {
-                let error = (f64::from(*said) * scale - meant).abs();
-                agreement.largest_error = agreement.largest_error.max(error);
-            }
-        }
-        Ok(agreement)
+        agreement(&self.float, &self.graph, &self.input, &self.output, samples)
     }
 
     /// The class that the float model gives `sample`: what the integers are compared with.
@@ -154,6 +164,47 @@ impl Imported {
         place_of_largest(&meant, meant.len())
     }
 }
+
+fn agreement(
+    float: &FloatGraph,
+    graph: &Graph,
+    input: &InputSchema,
+    output: &OutputSchema,
+    samples: &[Vec<f32>],
+) -> Result<Agreement, ImportError> {
+    let mut agreement = Agreement {
+        samples: samples.len(),
+        same_class: 0,
+        largest_error: 0.0,
+    };
+    let scale = f64::from(output.scale);
+    let mut runs = Vec::new();
+    for (place, sample) in samples.iter().enumerate() {
+        let bad = |why| ImportError::BadSample { place, why };
+        let integers = input.quantise(sample).map_err(|e| bad(e.into()))?;
+        let said = graph.run(&integers).map_err(|e| bad(e.into()))?;
+        runs.push((said, float.run(sample)));
+    }
+    let reach = runs.iter().flat_map(|(_, meant)| meant);
+    let reach = reach.fold(0.0_f64, |reach, y| reach.max(y.abs()));
+    for (said, meant) in &runs {
+        let errors = said.iter().zip(meant);
+        let errors = errors.map(|(said, meant)| (f64::from(*said) * scale - meant).abs());
+        let error = errors.fold(0.0, f64::max);
+        let same = if meant.len() > 1 || float.gives_index() {
+            place_of_largest(meant, said.len()) == output.place(said)
+        } else {
+            // One number is no class: near enough is the same.
+            error <= NEAR * reach
+        };
+        agreement.same_class += usize::from(same);
+        agreement.largest_error = agreement.largest_error.max(error);
+    }
+    Ok(agreement)
+}
+
+/// How far one number may be off, by the largest that there is.
+const NEAR: f64 = 1.0 / 64.0;
 
 /// The first place of the largest value; of one value, the value itself.
 fn place_of_largest(values: &[f64], count: usize) -> Option<usize> {

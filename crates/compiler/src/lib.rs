@@ -7,10 +7,10 @@ mod schema;
 mod shipped;
 
 pub use import::{
-    Agreement, BadSample, ImportError, ImportOptions, Imported, InputScale, Label, Unsupported,
-    import_onnx,
+    Agreement, BadSample, ErrorReport, ImportError, ImportOptions, Imported, InputScale, Label,
+    LayerReport, NodeReport, Report, Unsupported, import_onnx,
 };
-pub use model::{ArchHash, Model, ModelError, ModelSource, ModuleHash};
+pub use model::{ArchHash, Model, ModelError, ModelSource, ModuleHash, import};
 pub use module::{CompileError, Module, compile};
 pub use schema::{InputSchema, OutputSchema, QuantiseError};
 pub use shipped::{Sample, Shipped, shipped};

@@ -5,7 +5,7 @@ use thiserror::Error;
 use wire::GraphHash;
 
 use crate::{
-    Agreement, CompileError, ImportError, ImportOptions, InputSchema, Module, OutputSchema,
+    Agreement, CompileError, ImportError, ImportOptions, InputSchema, Module, OutputSchema, Report,
     compile, import_onnx,
 };
 
@@ -85,36 +85,45 @@ pub enum ModelError {
     Compile(#[from] CompileError),
 }
 
+/// Imports, quantises and compiles: the model, and what the import did to it. Deterministic: the
+/// same source makes the same hashes.
+///
+/// # Errors
+/// [`ModelError`] if the source is not one that can be served.
+pub fn import(source: &ModelSource<'_>) -> Result<(Model, Report), ModelError> {
+    check_name(source.name)?;
+    check_description(source.description)?;
+    let imported = import_onnx(source.onnx, source.calibration, source.options)?;
+    let mut output = imported.output;
+    output.labels = source
+        .labels
+        .iter()
+        .map(|&label| label.to_owned())
+        .collect();
+    check_labels(&imported.graph, &output)?;
+    let module = compile(&imported.graph)?;
+    let model = Model {
+        name: source.name.to_owned(),
+        description: source.description.to_owned(),
+        graph_hash: GraphHash(*blake3::hash(&imported.graph.encode()).as_bytes()),
+        arch_hash: ArchHash(*blake3::hash(&imported.graph.encode_shape()).as_bytes()),
+        module_hash: ModuleHash(*blake3::hash(&module.bytes).as_bytes()),
+        graph: imported.graph,
+        input: imported.input,
+        output,
+        module,
+        agreement: imported.report.agreement,
+    };
+    Ok((model, imported.report))
+}
+
 impl Model {
-    /// Imports, quantises and compiles. Deterministic: the same source makes the same hashes.
+    /// As [`import`], without its report.
     ///
     /// # Errors
     /// [`ModelError`] if the source is not one that can be served.
     pub fn build(source: &ModelSource<'_>) -> Result<Self, ModelError> {
-        check_name(source.name)?;
-        check_description(source.description)?;
-        let imported = import_onnx(source.onnx, source.calibration, source.options)?;
-        let agreement = imported.agreement(source.calibration)?;
-        let mut output = imported.output;
-        output.labels = source
-            .labels
-            .iter()
-            .map(|&label| label.to_owned())
-            .collect();
-        check_labels(&imported.graph, &output)?;
-        let module = compile(&imported.graph)?;
-        Ok(Self {
-            name: source.name.to_owned(),
-            description: source.description.to_owned(),
-            graph_hash: GraphHash(*blake3::hash(&imported.graph.encode()).as_bytes()),
-            arch_hash: ArchHash(*blake3::hash(&imported.graph.encode_shape()).as_bytes()),
-            module_hash: ModuleHash(*blake3::hash(&module.bytes).as_bytes()),
-            graph: imported.graph,
-            input: imported.input,
-            output,
-            module,
-            agreement,
-        })
+        import(source).map(|(model, _)| model)
     }
 }
 

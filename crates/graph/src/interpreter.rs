@@ -45,14 +45,22 @@ impl Graph {
     /// # Panics
     /// Never: a graph that exists has an `i32` for every element of its output.
     pub fn run(&self, input: &[i32]) -> Result<Vec<i32>, InputError> {
+        let output = self.trace(input)?.pop().expect("a graph has a node");
+        let narrow = |y| i32::try_from(y).expect("a graph's output is i32");
+        Ok(output.into_iter().map(narrow).collect())
+    }
+
+    /// Every value that [`Graph::run`] goes through, the input first.
+    ///
+    /// # Errors
+    /// [`InputError`] if `input` is not what [`Graph::input`] describes.
+    pub fn trace(&self, input: &[i32]) -> Result<Vec<Vec<i64>>, InputError> {
         self.check(input)?;
         let mut values: Vec<Vec<i64>> = vec![input.iter().map(|&x| x.into()).collect()];
         for node in self.nodes() {
             values.push(evaluate(node, &values));
         }
-        let output = values.pop().expect("a graph has a node");
-        let narrow = |y| i32::try_from(y).expect("a graph's output is i32");
-        Ok(output.into_iter().map(narrow).collect())
+        Ok(values)
     }
 
     fn check(&self, input: &[i32]) -> Result<(), InputError> {

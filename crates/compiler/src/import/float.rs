@@ -102,6 +102,12 @@ impl FloatGraph {
         values
     }
 
+    /// Whether what comes out is the place of the largest.
+    pub(super) fn gives_index(&self) -> bool {
+        let maker = self.output.checked_sub(1).map(|node| &self.nodes[node]);
+        maker.is_some_and(|node| node.operator == FloatOperator::ArgMax)
+    }
+
     /// How often each value is used; the output is used once more.
     pub(super) fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.nodes.len() + 1];
