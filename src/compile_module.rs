@@ -16,6 +16,8 @@ use crate::exit::Fault;
 /// # Errors
 /// [`Fault`] if the limits cannot be set, or if there is no verdict.
 pub fn run(args: &CompileModuleArgs) -> Result<(), Fault> {
+    // Some allocators of the compiler abort without memory, others panic: it ends in one way.
+    std::panic::set_hook(Box::new(|_| std::process::abort()));
     confine(args).map_err(|e| Fault::failed(format!("compile-module: no limits: {e}")))?;
     let mut module = Vec::new();
     std::io::stdin()
