@@ -30,6 +30,11 @@ pub fn read(path: &Path) -> Result<Network, ConfigError> {
 #[must_use]
 pub fn text(network: &Network) -> String {
     let body = toml::to_string(&NetworkFile::of(network)).expect("plain values have a TOML form");
+    let requests = "slots_per_request = ";
+    let body = body.replace(
+        requests,
+        &format!("# Of so many slots a client's request clock takes one, for a question or a dummy.\n{requests}"),
+    );
     format!("# A Subrosa network: who signs its directory, and its signed parameters.\n{body}")
 }
 
@@ -68,6 +73,7 @@ struct RatesSection {
     mix_loop_per_second: f64,
     gateway_loop_per_second: f64,
     delay_mean_us: u32,
+    slots_per_request: u32,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -195,6 +201,7 @@ impl RatesSection {
             mix_loop_per_second: rates.mix_loop.per_second(),
             gateway_loop_per_second: rates.gateway_loop.per_second(),
             delay_mean_us: u32::try_from(rates.delay.mean().as_micros()).unwrap_or(u32::MAX),
+            slots_per_request: rates.slots_per_request,
         }
     }
 
@@ -207,6 +214,10 @@ impl RatesSection {
             gateway_loop: rate(self.gateway_loop_per_second, "gateway_loop_per_second")?,
             delay: DelayLaw::new(Duration::from_micros(self.delay_mean_us.into()))
                 .ok_or("delay_mean_us must be above zero")?,
+            slots_per_request: match self.slots_per_request {
+                0 => return Err("slots_per_request must be above zero".to_owned()),
+                slots => slots,
+            },
         })
     }
 }
@@ -271,6 +282,7 @@ const NETWORK_KEYS: &[(&str, &[&str])] = &[
             "mix_loop_per_second",
             "gateway_loop_per_second",
             "delay_mean_us",
+            "slots_per_request",
         ],
     ),
     ("authorities", &["name", "id", "addresses"]),

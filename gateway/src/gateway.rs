@@ -9,10 +9,10 @@ use std::sync::Arc;
 use directory::{Parameters, Topology};
 use link::{Frame, GuestId, Peer};
 use mix::peel::{Admitted, Gate, LogEntry, Opener, Unsealed, Window};
-use mix::{LoopCounts, LossTest};
 use rand::CryptoRng;
 use sphinx::{Geometry, Peeled, SecretKey};
 use store::ShortTag;
+use traffic::LoopBook;
 use wire::{Epoch, Ledger, NodeId, Refusal, Time};
 
 use crate::accounts::{Account, AccountId, Accounts};
@@ -307,16 +307,11 @@ impl Gateway {
         }
     }
 
-    /// What became of the gateway's own loops.
+    /// What became of the gateway's own loops, and what that says of each node. The test of
+    /// this gateway itself has all of them.
     #[must_use]
-    pub fn loops(&self) -> LoopCounts {
-        self.layer.counts()
-    }
-
-    /// Whether own loops get lost.
-    #[must_use]
-    pub fn loss(&self) -> &LossTest {
-        self.layer.loss()
+    pub fn loops(&self) -> &LoopBook {
+        self.layer.book()
     }
 
     /// Whether some document in use lists the node.

@@ -3,15 +3,14 @@
 //! What a gateway sends into the mixes by itself leaves on this clock alone, so that nobody who
 //! watches its links can tell the two apart. Loops are built ahead, between ticks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{Relay, Topology};
-use mix::{LoopCounts, LossTest};
 use rand::CryptoRng;
 use sphinx::{Address, Hop, Packet};
-use traffic::PoissonClock;
+use traffic::{LoopBook, LoopRoute, PoissonClock};
 use wire::{NodeId, Time};
 
 /// What a tick sends, and the mix of layer 1 that it goes to.
@@ -30,10 +29,7 @@ pub(crate) struct LayerClock {
     running: Option<(PoissonClock, Arc<Topology>)>,
     waiting: VecDeque<(NodeId, Packet)>,
     ready: VecDeque<OwnLoop>,
-    /// By identifier, so that each comes back once.
-    away: BTreeMap<[u8; 16], Time>,
-    counts: LoopCounts,
-    loss: LossTest,
+    book: LoopBook,
 }
 
 /// A loop that was built and not yet sent.
@@ -41,7 +37,7 @@ struct OwnLoop {
     first: NodeId,
     packet: Packet,
     identifier: [u8; 16],
-    flight: Duration,
+    route: LoopRoute,
 }
 
 impl LayerClock {
@@ -51,9 +47,7 @@ impl LayerClock {
             running: None,
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
-            away: BTreeMap::new(),
-            counts: LoopCounts::default(),
-            loss: LossTest::default(),
+            book: LoopBook::default(),
         }
     }
 
@@ -66,6 +60,7 @@ impl LayerClock {
     ) {
         let rate = topology.parameters().rates.gateway_loop;
         self.ready.clear();
+        self.book.watch(topology.nodes());
         match &mut self.running {
             Some((clock, current)) => {
                 clock.set_rate(now, rate);
@@ -109,17 +104,12 @@ impl LayerClock {
             let built = self.build(rng);
             self.ready.extend(built);
         }
-        self.give_up(now);
+        self.book.expire(now);
     }
 
     /// Whether a loop with this identifier was on its way; it is not any more.
     pub(crate) fn returned(&mut self, identifier: &[u8; 16]) -> bool {
-        let ours = self.away.remove(identifier).is_some();
-        if ours {
-            self.counts.returned += 1;
-            self.loss.returned();
-        }
-        ours
+        self.book.come_back(identifier).is_some()
     }
 
     /// The next tick.
@@ -127,12 +117,8 @@ impl LayerClock {
         self.running.as_ref().map(|(clock, _)| clock.poll_timeout())
     }
 
-    pub(crate) fn counts(&self) -> LoopCounts {
-        self.counts
-    }
-
-    pub(crate) fn loss(&self) -> &LossTest {
-        &self.loss
+    pub(crate) fn book(&self) -> &LoopBook {
+        &self.book
     }
 
     /// How many packets wait for the clock.
@@ -150,28 +136,15 @@ impl LayerClock {
         let Some(own) = ready.or_else(|| self.build(rng)) else {
             return Slot::Idle;
         };
-        if self.away.len() < MAX_AWAY {
-            let due = now.after(own.flight).after(PATIENCE);
-            self.away.insert(own.identifier, due);
-        }
-        self.counts.sent += 1;
+        let (identifier, route) = (own.identifier, own.route);
+        self.book.leave(now, identifier, route, LoopBook::PATIENCE);
         Slot::Own(own.first, own.packet)
-    }
-
-    fn give_up(&mut self, now: Time) {
-        let before = self.away.len();
-        self.away.retain(|_, due| *due >= now);
-        for _ in self.away.len()..before {
-            self.counts.lost += 1;
-            self.loss.lost();
-        }
     }
 
     fn build(&self, rng: &mut dyn CryptoRng) -> Option<OwnLoop> {
         let (_, topology) = self.running.as_ref()?;
         let route = route(rng, topology, &self.own)?;
         let first = NodeId(route.first()?.address.0);
-        let flight = route.iter().map(|hop| hop.delay).sum();
         let mut identifier = [0; 16];
         rng.fill_bytes(&mut identifier);
         let geometry = topology.geometry();
@@ -180,7 +153,10 @@ impl LayerClock {
             first,
             packet,
             identifier,
-            flight,
+            route: LoopRoute {
+                nodes: route.iter().map(|hop| NodeId(hop.address.0)).collect(),
+                delay: route.iter().map(|hop| hop.delay).sum(),
+            },
         })
     }
 }
@@ -207,9 +183,3 @@ fn hop(relay: &Relay, delay: Duration) -> Hop {
 
 /// Loops built ahead.
 const READY: usize = 2;
-
-/// Loops waited for at once; above it they are sent and not missed.
-const MAX_AWAY: usize = 65_536;
-
-/// What links and queues may add to a loop's own delays before it counts as lost.
-const PATIENCE: Duration = Duration::from_secs(10);

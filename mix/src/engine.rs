@@ -283,7 +283,7 @@ impl<O: Outlet> Engine<O> {
         }
         self.services
             .publish(ROLE, self.mix.ledger(), self.mix.held());
-        let loops = self.mix.loops();
+        let loops = self.mix.loops().counts();
         if let Some(tap) = &self.services.tap {
             tap.saw(Sight::Kinds(vec![("mix loops", self.mix.ledger().made)]));
         }
@@ -295,7 +295,10 @@ impl<O: Outlet> Engine<O> {
             metrics::counter!("subrosa_loops_total", "role" => ROLE, "outcome" => outcome)
                 .absolute(count);
         }
-        gauge!("subrosa_loop_loss_score", "role" => ROLE).set(self.mix.loss().score());
+        for (node, test) in self.mix.loops().tests() {
+            gauge!("subrosa_loop_loss_score", "role" => ROLE, "node" => node.to_string())
+                .set(test.score());
+        }
     }
 
     fn refuse(&mut self, count: usize, refusal: Refusal) {

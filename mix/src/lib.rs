@@ -5,7 +5,6 @@ pub mod engine;
 pub mod keys;
 pub mod logs;
 mod loops;
-mod loss;
 pub mod membership;
 mod mix;
 pub mod peel;
@@ -14,6 +13,4 @@ pub mod replay;
 pub mod workers;
 
 pub use driver::{MixConfig, MixError, run};
-pub use loops::LoopCounts;
-pub use loss::LossTest;
 pub use mix::{Mix, MixLimits};

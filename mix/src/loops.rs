@@ -3,28 +3,14 @@
 //! A loop takes the layers that follow, a gateway, and comes back: 4 hops, as every forward
 //! packet. A tick of a Poisson clock sends one, made ahead so that making it moves nothing.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{Place, Relay, Topology};
 use rand::{CryptoRng, RngExt};
 use sphinx::{Address, Hop, Packet};
-use traffic::PoissonClock;
+use traffic::{LoopBook, LoopRoute, PoissonClock};
 use wire::{NodeId, Time};
-
-use crate::loss::LossTest;
-
-/// What became of this node's loops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LoopCounts {
-    /// Sent.
-    pub sent: u64,
-    /// Came back in time.
-    pub returned: u64,
-    /// Did not come back in time.
-    pub lost: u64,
-}
 
 /// The loops of one mix.
 pub(crate) struct Loops {
@@ -32,20 +18,14 @@ pub(crate) struct Loops {
     topology: Option<Arc<Topology>>,
     clock: Option<PoissonClock>,
     prepared: Option<Prepared>,
-    /// By identifier, so that each comes back once.
-    outstanding: BTreeMap<[u8; 16], Time>,
-    /// In the order in which they were sent; those that came back are skipped.
-    deadlines: VecDeque<(Time, [u8; 16])>,
-    counts: LoopCounts,
-    test: LossTest,
+    book: LoopBook,
 }
 
 struct Prepared {
     first: NodeId,
     packet: Packet,
     identifier: [u8; 16],
-    /// The delays on the way, and what queues and links may add.
-    patience: Duration,
+    route: LoopRoute,
 }
 
 impl Loops {
@@ -55,10 +35,7 @@ impl Loops {
             topology: None,
             clock: None,
             prepared: None,
-            outstanding: BTreeMap::new(),
-            deadlines: VecDeque::new(),
-            counts: LoopCounts::default(),
-            test: LossTest::default(),
+            book: LoopBook::default(),
         }
     }
 
@@ -74,6 +51,7 @@ impl Loops {
             Some(clock) => clock.set_rate(now, rate),
             None => self.clock = Some(PoissonClock::new(now, rng, rate)),
         }
+        self.book.watch(topology.nodes());
         self.topology = Some(topology);
         self.prepared = self.prepare(rng);
     }
@@ -87,68 +65,40 @@ impl Loops {
 
     /// The loop that is due, if one is: call it until there is none.
     pub(crate) fn fire(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Option<(NodeId, Packet)> {
-        self.expire(now);
+        self.book.expire(now);
         if !self.clock.as_mut()?.fire(now) {
             return None;
         }
         let prepared = self.prepared.take();
         self.prepared = self.prepare(rng);
         let prepared = prepared?;
-        if self.deadlines.len() >= MAX_OUTSTANDING {
-            self.give_up_oldest();
-        }
-        let deadline = now.after(prepared.patience);
-        self.outstanding.insert(prepared.identifier, deadline);
-        self.deadlines.push_back((deadline, prepared.identifier));
-        self.counts.sent += 1;
+        let (identifier, route) = (prepared.identifier, prepared.route);
+        self.book.leave(now, identifier, route, LoopBook::PATIENCE);
         Some((prepared.first, prepared.packet))
     }
 
     /// Whether a loop with this identifier was on its way; it is not any more.
     pub(crate) fn returned(&mut self, identifier: &[u8; 16]) -> bool {
-        let ours = self.outstanding.remove(identifier).is_some();
-        if ours {
-            self.counts.returned += 1;
-            self.test.returned();
-        }
-        ours
+        self.book.come_back(identifier).is_some()
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let tick = self.clock.as_ref().map(PoissonClock::poll_timeout);
-        let loss = self.deadlines.front().map(|(deadline, _)| *deadline);
-        tick.into_iter().chain(loss).min()
+        tick.into_iter().chain(self.book.poll_timeout()).min()
     }
 
-    pub(crate) fn counts(&self) -> LoopCounts {
-        self.counts
-    }
-
-    pub(crate) fn test(&self) -> &LossTest {
-        &self.test
+    pub(crate) fn book(&self) -> &LoopBook {
+        &self.book
     }
 
     pub(crate) fn expire(&mut self, now: Time) {
-        while let Some((deadline, _)) = self.deadlines.front()
-            && *deadline <= now
-        {
-            self.give_up_oldest();
-        }
-    }
-
-    fn give_up_oldest(&mut self) {
-        let oldest = self.deadlines.pop_front();
-        if oldest.is_some_and(|(_, id)| self.outstanding.remove(&id).is_some()) {
-            self.counts.lost += 1;
-            self.test.lost();
-        }
+        self.book.expire(now);
     }
 
     /// `None` while a layer is empty or this node has no place: there is no loop then.
     fn prepare(&self, rng: &mut dyn CryptoRng) -> Option<Prepared> {
         let topology = self.topology.as_ref()?;
         let route = route(rng, topology, &self.me)?;
-        let mixing: Duration = route.iter().map(|hop| hop.delay).sum();
         let mut identifier = [0; 16];
         rng.fill_bytes(&mut identifier);
         let first = NodeId(route.first()?.address.0);
@@ -158,7 +108,10 @@ impl Loops {
             first,
             packet,
             identifier,
-            patience: mixing + SLACK,
+            route: LoopRoute {
+                nodes: route.iter().map(|hop| NodeId(hop.address.0)).collect(),
+                delay: route.iter().map(|hop| hop.delay).sum(),
+            },
         })
     }
 }
@@ -204,7 +157,3 @@ fn hop(relay: &Relay, delay: Duration) -> Hop {
 
 /// Hops of a loop: three others and this node.
 const HOPS: usize = 4;
-/// What links, queues and the gateway's own clock may add to the delays of a loop.
-const SLACK: Duration = Duration::from_secs(10);
-/// Loops on their way; at the bound the oldest counts as lost.
-const MAX_OUTSTANDING: usize = 4096;

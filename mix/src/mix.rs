@@ -11,10 +11,10 @@ use directory::{Place, Topology};
 use rand::CryptoRng;
 use sphinx::{Address, Geometry, Next, Packet, Peeled, SecretKey};
 use store::ShortTag;
+use traffic::LoopBook;
 use wire::{Epoch, Ledger, NodeId, Refusal, Time};
 
-use crate::loops::{LoopCounts, Loops};
-use crate::loss::LossTest;
+use crate::loops::Loops;
 use crate::peel::{Admitted, Gate, LogEntry, Opener, Unsealed, Window};
 use crate::pool::DelayPool;
 
@@ -268,16 +268,11 @@ impl Mix {
         self.pool.len()
     }
 
-    /// What became of own loops.
+    /// What became of own loops, and what that says of each node. The test of this mix itself
+    /// has all of them.
     #[must_use]
-    pub fn loops(&self) -> LoopCounts {
-        self.loops.counts()
-    }
-
-    /// Whether own loops get lost.
-    #[must_use]
-    pub fn loss(&self) -> &LossTest {
-        self.loops.test()
+    pub fn loops(&self) -> &LoopBook {
+        self.loops.book()
     }
 
     /// Replay tags held for `epoch`.

@@ -147,6 +147,11 @@ impl Topology {
         &self.gateways
     }
 
+    /// Every node, in the order of identities.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.places.keys().copied()
+    }
+
     /// The relays at `place`.
     #[must_use]
     pub fn at(&self, place: Place) -> &[Relay] {

@@ -326,6 +326,12 @@ impl Asking {
         self.surbs.len()
     }
 
+    /// Packets of answers that are awaited.
+    pub(crate) fn awaited(&self) -> usize {
+        let attempts = self.attempts.values();
+        attempts.map(|attempt| attempt.class.packets()).sum()
+    }
+
     /// Bytes of answers that are not complete.
     pub(crate) fn partial_bytes(&self) -> usize {
         self.answers.bytes()

@@ -16,7 +16,9 @@ use rand::CryptoRng;
 use tokio::sync::{mpsc, watch};
 use wire::{Epoch, Ledger, NodeId, Time};
 
-use crate::{EdgeCounts, EdgeError, EdgeMemory, LoopCounts, Participant};
+use traffic::LoopCounts;
+
+use crate::{EdgeCounts, EdgeError, EdgeMemory, Participant};
 
 /// What a driver is told.
 pub struct UplinkConfig {

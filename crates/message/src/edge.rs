@@ -9,20 +9,19 @@ use std::time::Duration;
 use directory::{Identity, Topology};
 use rand::CryptoRng;
 use sphinx::{Address, Packet};
-use traffic::{Rate, Slot};
+use traffic::{LoopBook, LoopCounts, Rate, Slot};
 use wire::{
     Attach, Epoch, Ledger, MailboxAddress, NodeId, Refusal, Register, RequestId, Response, SurbId,
     Time,
 };
 
 use crate::ask::{Asking, Flight, Recipient, RequestDraft, Surroundings, Timing};
-use crate::cover::{LoopBook, LoopCounts};
 use crate::expect::Jitter;
 use crate::layout::carries_requests;
 use crate::route::{self, Home};
 use crate::seal::SealingKey;
 use crate::serve::{self, OpenedRequest, ReplyPath, Serving};
-use crate::slots::{Job, Kind, Ready, Slots, Wanted, random_identifier};
+use crate::slots::{Flow, Job, Kind, Ready, Slots, Wanted, random_identifier};
 use crate::{EdgeError, mailbox};
 
 /// Where a participant is attached, and how fast it sends.
@@ -132,6 +131,8 @@ impl Edge {
         topology: Arc<Topology>,
     ) -> Result<Self, EdgeError> {
         let rate = fitting_rate(&config, &topology)?;
+        let mut loops = LoopBook::default();
+        loops.watch(topology.nodes());
         Ok(Self {
             home: Home::new(rng, topology.epoch(), config.gateway),
             slots: Slots::new(now, rng, rate),
@@ -139,7 +140,7 @@ impl Edge {
             topology,
             former: None,
             link: Link::Up,
-            loops: LoopBook::default(),
+            loops,
             jitter: Jitter::UNKNOWN,
             asking: Asking::new(),
             serving: Serving::new(),
@@ -168,6 +169,7 @@ impl Edge {
         }
         let rate = fitting_rate(&self.config, &topology)?;
         self.slots.set_rate(now, rate);
+        self.loops.watch(topology.nodes());
         let later = topology.epoch() > self.topology.epoch();
         let former = std::mem::replace(&mut self.topology, topology);
         if later {
@@ -241,7 +243,7 @@ impl Edge {
     /// Makes one packet ahead of the clock; false if enough are ready. To be called between
     /// ticks, so that at a tick nothing is left to do but to send.
     pub fn prepare(&mut self, rng: &mut dyn CryptoRng) -> bool {
-        let made = match self.slots.wanted() {
+        let made = match self.slots.wanted(self.flow()) {
             None => return false,
             Some(Wanted::Real(job)) => self.make(rng, job),
             Some(Wanted::Cover) => self.make_cover(rng),
@@ -382,10 +384,17 @@ impl Edge {
         self.slots.held()
     }
 
-    /// How its loops fare.
+    /// How its loops fare. Never leaves its participant.
     #[must_use]
     pub fn loops(&self) -> LoopCounts {
         self.loops.counts()
+    }
+
+    /// Whether packets get lost on the way through some node, so that nothing real leaves
+    /// until loops are healthy again. Cover goes on: nobody outside can tell.
+    #[must_use]
+    pub fn withholds(&self) -> bool {
+        self.loops.alarms()
     }
 
     /// What left and came, by kind.
@@ -412,10 +421,19 @@ impl Edge {
 }
 
 impl Edge {
+    fn flow(&self) -> Flow {
+        if self.loops.alarms() {
+            Flow::CoverOnly
+        } else {
+            Flow::All
+        }
+    }
+
     fn tick(&mut self, now: Time, rng: &mut dyn CryptoRng) {
-        let ready = self.slots.take_ready().or_else(|| {
+        let flow = self.flow();
+        let ready = self.slots.take_ready(flow).or_else(|| {
             self.counts.made_late += 1;
-            match self.slots.take_job() {
+            match self.slots.take_job(flow) {
                 Some(job) => self.make(rng, job),
                 None => self.make_cover(rng),
             }
@@ -429,13 +447,22 @@ impl Edge {
                 self.asking.left(now, part);
             }
             Kind::Reply => self.counts.replies += 1,
-            Kind::Loop { id, delay } => {
+            Kind::Loop { id, ref route } => {
                 self.counts.loops += 1;
-                self.loops.leave(now, id, delay);
+                let wait = LoopBook::PATIENCE + self.answers_wait();
+                self.loops.leave(now, id.0, route.clone(), wait);
             }
             Kind::Drop => self.counts.drops += 1,
         }
         self.slots.leave(ready);
+    }
+
+    /// How long answers that are under way may keep a loop waiting at the gateway, which
+    /// delivers in the order of arrival.
+    fn answers_wait(&self) -> Duration {
+        let packets = u32::try_from(self.asking.awaited()).unwrap_or(u32::MAX);
+        let delivery = self.slots.rate().mean_gap() / 2;
+        delivery.saturating_mul(packets)
     }
 
     fn make(&mut self, rng: &mut dyn CryptoRng, job: Job) -> Option<Ready> {
@@ -450,9 +477,9 @@ impl Edge {
         let (route, destination, kind) = match slot {
             Slot::Loop => {
                 let route = route::homeward(rng, &self.topology, &self.home).ok()?;
-                let delay = route.delay;
+                let way = route.way();
                 let id = SurbId(identifier);
-                (route, Address::LOOP, Kind::Loop { id, delay })
+                (route, Address::LOOP, Kind::Loop { id, route: way })
             }
             Slot::Real | Slot::Drop => {
                 let route = route::anywhere(rng, &self.topology).ok()?;
@@ -478,6 +505,9 @@ impl Edge {
     }
 
     fn sweep(&mut self, now: Time) {
+        if self.link == Link::Down {
+            self.loops.excuse(now.since(self.swept));
+        }
         self.swept = now;
         self.former = self.former.take().filter(|(_, _, over)| *over > now);
         self.loops.expire(now);

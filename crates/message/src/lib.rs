@@ -3,7 +3,6 @@
 
 mod ask;
 mod assembly;
-mod cover;
 pub mod driver;
 
 mod edge;
@@ -21,7 +20,6 @@ mod slots;
 mod surbs;
 
 pub use ask::{Flight, Recipient, RequestDraft, Timing};
-pub use cover::LoopCounts;
 pub use edge::{Edge, EdgeConfig, EdgeCounts, EdgeEvent, EdgeMemory};
 pub use error::EdgeError;
 pub use feed::{BadFeed, FeedDraft, sign_feed, verify_feed};

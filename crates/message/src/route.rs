@@ -6,6 +6,7 @@ use std::time::Duration;
 use directory::{Relay, Topology};
 use rand::{CryptoRng, RngExt};
 use sphinx::{Address, Hop, RouteKey, SecretKey};
+use traffic::LoopRoute;
 use wire::{Epoch, Handle, NodeId};
 
 use crate::EdgeError;
@@ -17,6 +18,18 @@ pub(crate) struct Route {
     pub(crate) hops: Vec<Hop>,
     /// Sum of the delays at the hops.
     pub(crate) delay: Duration,
+}
+
+impl Route {
+    /// Which nodes a loop passes; its own end is none.
+    pub(crate) fn way(&self) -> LoopRoute {
+        let own = self.hops.len().saturating_sub(1);
+        let nodes = self.hops.iter().take(own);
+        LoopRoute {
+            nodes: nodes.map(|hop| NodeId(hop.address.0)).collect(),
+            delay: self.delay,
+        }
+    }
 }
 
 /// Where a client's own packets come back to: handle and Sphinx key, drawn for one epoch.

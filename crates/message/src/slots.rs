@@ -6,11 +6,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::CryptoRng;
 use sphinx::{Address, Geometry, Packet, Surb};
-use traffic::{PoissonClock, Rate};
+use traffic::{LoopRoute, PoissonClock, Rate};
 use wire::{NodeId, SurbId, Time};
 use zeroize::Zeroizing;
 
@@ -57,12 +56,20 @@ pub(crate) struct Ready {
 }
 
 /// What a packet is, known to its maker alone.
-#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Request(Part),
     Reply,
-    Loop { id: SurbId, delay: Duration },
+    Loop { id: SurbId, route: LoopRoute },
     Drop,
+}
+
+/// What may leave at a tick.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// The queue's head, else cover.
+    All,
+    /// Cover: what is real waits.
+    CoverOnly,
 }
 
 /// What is made next, ahead of the clock.
@@ -124,8 +131,8 @@ impl Slots {
     }
 
     /// The packet made ahead for this tick: the head of the queue, else cover.
-    pub(crate) fn take_ready(&mut self) -> Option<Ready> {
-        if self.waiting() > 0 {
+    pub(crate) fn take_ready(&mut self, flow: Flow) -> Option<Ready> {
+        if flow == Flow::All && self.waiting() > 0 {
             self.real.pop_front()
         } else {
             self.cover.pop_front()
@@ -133,8 +140,11 @@ impl Slots {
     }
 
     /// The head of the queue, not yet made.
-    pub(crate) fn take_job(&mut self) -> Option<Job> {
-        self.jobs.pop_front()
+    pub(crate) fn take_job(&mut self, flow: Flow) -> Option<Job> {
+        match flow {
+            Flow::All => self.jobs.pop_front(),
+            Flow::CoverOnly => None,
+        }
     }
 
     /// Hands a packet to the link.
@@ -147,8 +157,9 @@ impl Slots {
     }
 
     /// What is to be made ahead, if anything: real packets first.
-    pub(crate) fn wanted(&mut self) -> Option<Wanted> {
-        if self.real.len() < READY_REAL
+    pub(crate) fn wanted(&mut self, flow: Flow) -> Option<Wanted> {
+        if flow == Flow::All
+            && self.real.len() < READY_REAL
             && let Some(job) = self.jobs.pop_front()
         {
             return Some(Wanted::Real(job));

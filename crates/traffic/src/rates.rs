@@ -21,16 +21,27 @@ pub struct Rates {
     pub gateway_loop: Rate,
     /// The delay at each mix (mean mu).
     pub delay: DelayLaw,
+    /// Slots of a client for each of its requests, on average: its request clock runs at the
+    /// rate of its class divided by this, with a question or a dummy at each tick.
+    pub slots_per_request: u32,
 }
 
 impl Rates {
-    /// Length of the encoding: six 4-byte integers in the order of the fields; rates in
+    /// Length of the encoding: seven 4-byte integers in the order of the fields; rates in
     /// thousandths of an event per second, the mean delay in microseconds.
-    pub const ENCODED_LEN: usize = 24;
+    pub const ENCODED_LEN: usize = 28;
+
+    /// The rate of requests of a client whose slots have the rate `class`: at least one in a
+    /// thousand seconds.
+    #[must_use]
+    pub fn requests(&self, class: Rate) -> Rate {
+        let slots = self.slots_per_request.max(1);
+        Rate::from_millihertz((class.millihertz() / slots).max(1)).unwrap_or(class)
+    }
 }
 
 /// 6 slots a second, half of the idle ones loops; 2 loops a second from each mix, 20 slots from
-/// each gateway; 50 ms a hop.
+/// each gateway; 50 ms a hop; every sixth slot for a request.
 impl Default for Rates {
     fn default() -> Self {
         let rate = |per_second| Rate::new(per_second).expect("a constant in range");
@@ -41,6 +52,7 @@ impl Default for Rates {
             mix_loop: rate(2.0),
             gateway_loop: rate(20.0),
             delay: DelayLaw::new(Duration::from_millis(50)).expect("a constant in range"),
+            slots_per_request: 6,
         }
     }
 }
@@ -53,6 +65,7 @@ impl Encode for Rates {
         self.mix_loop.encode(writer);
         self.gateway_loop.encode(writer);
         self.delay.encode(writer);
+        writer.u32(self.slots_per_request);
     }
 }
 
@@ -65,8 +78,10 @@ impl Decode for Rates {
             mix_loop: Rate::decode(reader)?,
             gateway_loop: Rate::decode(reader)?,
             delay: DelayLaw::decode(reader)?,
+            slots_per_request: reader.u32()?,
         };
-        if rates.client_loop == 0 && rates.drop == 0 {
+        let idle = rates.client_loop == 0 && rates.drop == 0;
+        if idle || rates.slots_per_request == 0 {
             return Err(DecodeError::OutOfRange);
         }
         Ok(rates)
@@ -87,13 +102,37 @@ mod tests {
     }
 
     #[test]
-    fn the_encoding_is_six_integers() {
+    fn the_encoding_is_seven_integers() {
         let rates = Rates::default();
         let bytes = rates.to_bytes();
         assert_eq!(bytes.len(), Rates::ENCODED_LEN);
         assert_eq!(bytes[..4], 6000u32.to_be_bytes());
-        assert_eq!(bytes[20..], 50_000u32.to_be_bytes());
+        assert_eq!(bytes[20..24], 50_000u32.to_be_bytes());
+        assert_eq!(bytes[24..], 6u32.to_be_bytes());
         assert_eq!(Rates::from_bytes(&bytes), Ok(rates));
+    }
+
+    #[test]
+    fn requests_take_their_share_of_a_class() {
+        let rates = Rates::default();
+        for (class, requests) in [(6.0, 1.0), (30.0, 5.0), (120.0, 20.0)] {
+            let class = Rate::new(class).unwrap();
+            assert_eq!(rates.requests(class), Rate::new(requests).unwrap());
+        }
+        let slowest = Rate::from_millihertz(1).unwrap();
+        assert_eq!(rates.requests(slowest), slowest);
+    }
+
+    #[test]
+    fn refuses_requests_without_slots() {
+        let rates = Rates {
+            slots_per_request: 0,
+            ..Rates::default()
+        };
+        assert_eq!(
+            Rates::from_bytes(&rates.to_bytes()),
+            Err(DecodeError::OutOfRange)
+        );
     }
 
     #[test]

@@ -315,7 +315,7 @@ impl Engine {
         }
         let (ledger, held) = (self.core.ledger(), self.core.held());
         self.services.publish(ROLE, ledger, held);
-        let loops = self.core.loops();
+        let loops = self.core.loops().counts();
         if let Some(tap) = &self.services.tap {
             let dummies = ledger.made.saturating_sub(loops.sent);
             let kinds = vec![("gateway loops", loops.sent), ("dummies", dummies)];
@@ -328,7 +328,10 @@ impl Engine {
         ] {
             counter!("subrosa_loops_total", "role" => ROLE, "outcome" => outcome).absolute(count);
         }
-        gauge!("subrosa_loop_loss_score", "role" => ROLE).set(self.core.loss().score());
+        for (node, test) in self.core.loops().tests() {
+            gauge!("subrosa_loop_loss_score", "role" => ROLE, "node" => node.to_string())
+                .set(test.score());
+        }
         let census = self.core.census();
         for (what, count) in [
             ("accounts", census.accounts),

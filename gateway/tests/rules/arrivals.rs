@@ -125,7 +125,7 @@ fn a_loop_of_a_mix_passes_through_on_the_gateways_own_clock() {
     assert!(network.gateway.poll_transmit().is_none());
     assert_eq!(network.gateway.held(), 20);
     let sent = network.run_until(network.now.after(MINUTE));
-    let (loops, counts) = (sent.len() as u64 - 20, network.gateway.loops());
+    let (loops, counts) = (sent.len() as u64 - 20, network.gateway.loops().counts());
     assert_eq!(counts.sent, loops);
     for (place, (_, peer, _)) in sent.iter().take(20).enumerate() {
         assert_eq!(*peer, Peer::Node(network.id(place % 2)));
@@ -168,7 +168,7 @@ fn own_loops_come_back_once() {
         assert_eq!(at, network.id(GATEWAY));
         network.arrive(&packet);
     }
-    let counts = network.gateway.loops();
+    let counts = network.gateway.loops().counts();
     assert_eq!(
         (counts.sent, counts.returned),
         (sent.len() as u64, counts.sent)
@@ -180,9 +180,9 @@ fn own_loops_come_back_once() {
 fn loops_that_do_not_come_back_are_missed() {
     let mut network = Network::new(2, Limits::default());
     network.run_until(network.now.after(MINUTE));
-    let counts = network.gateway.loops();
+    let counts = network.gateway.loops().counts();
     assert!(counts.lost > 800 && counts.returned == 0);
-    assert!(network.gateway.loss().alarms());
+    assert!(network.gateway.loops().alarms());
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use directory::Identity;
 use link::{Frame, GuestId, Peer};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use subrosa_gateway::Limits;
-use wire::{Handle, Time};
+use wire::{Handle, Refusal, Time};
 
 use crate::fixture::Network;
 use crate::law;
@@ -154,6 +155,40 @@ fn times_and_lengths_are_the_same_with_and_without_load() {
         assert!(idle == wire(Load::Half, of, refill));
         assert!(idle == wire(Load::Full, of, refill));
     }
+}
+
+/// What the wire shows of both clocks at once, while mailbox items come in bursts and the links
+/// refuse some of what they are given.
+fn troubled(burst: usize, refused: u64) -> Vec<(Time, Peer, usize)> {
+    let mut run = Run::new(8);
+    run.network.register_as(1, run.handle, 2);
+    run.network.attach(1, run.handle, 1);
+    let mailbox = Identity::from_seed(&[4; 32]).mailbox();
+    let mut shown = Vec::new();
+    for turn in 0..SOME {
+        if turn % 500 == 100 {
+            for number in 0..burst {
+                let packet = run.network.ending(mailbox.into(), &number.to_be_bytes());
+                run.network.arrive(&packet);
+            }
+        }
+        if turn % 100 == 0 {
+            run.network.gateway.unsent(refused, Refusal::Overload);
+        }
+        let due = run.network.gateway.poll_timeout().unwrap();
+        let sent = run.network.run_until(due).into_iter();
+        shown.extend(sent.map(|(at, peer, frame)| (at, peer, frame.as_bytes().len())));
+    }
+    shown
+}
+
+#[test]
+fn bursts_of_mailbox_items_and_refused_frames_move_nothing() {
+    let still = troubled(0, 0);
+    assert!(still.len() > SOME / 2);
+    assert!(still == troubled(200, 0));
+    assert!(still == troubled(0, 20));
+    assert!(still == troubled(200, 20));
 }
 
 #[test]

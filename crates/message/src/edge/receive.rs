@@ -49,11 +49,14 @@ impl Edge {
         };
         let id = SurbId(identifier);
         if address == Address::LOOP {
-            let returned = self.loops.come_back(now, &id)?;
+            let returned = self
+                .loops
+                .come_back(&identifier)
+                .ok_or(Refusal::SurbReused)?;
             delivered(opened.finish())?.plaintext()?;
-            self.jitter.observe(returned.excess);
+            self.jitter.observe(returned.excess(now));
             self.tell(EdgeEvent::Loop {
-                after: returned.after,
+                after: returned.after(now),
             })
             .or(Ok(()))
         } else {

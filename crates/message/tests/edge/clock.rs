@@ -1,12 +1,13 @@
 //! The clock is the same whatever there is to send.
 
+use directory::Parameters;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sphinx::Geometry;
 use subrosa_message::{Edge, EdgeConfig, Recipient, SealingKey};
 use wire::{AnswerClass, MailboxAddress, Time};
 
-use crate::network::{draft, gateway, topology};
+use crate::network::{draft, gateway, topology_with};
 
 const TICKS: usize = 10_000;
 const SOME: usize = 2_000;
@@ -25,7 +26,11 @@ fn run(seed: u64, number: usize, share: f64, prepares: bool) -> Run {
         gateway: gateway(0),
         class: 1,
     };
-    let mut edge = Edge::new(Time::ZERO, &mut rng, config, topology(1)).unwrap();
+    // No loops, for there is no network from which they could come back.
+    let mut parameters = Parameters::demo();
+    parameters.rates.client_loop = 0;
+    let topology = topology_with(1, parameters);
+    let mut edge = Edge::new(Time::ZERO, &mut rng, config, topology).unwrap();
     let key = SealingKey::generate(&mut ChaCha20Rng::seed_from_u64(1));
     let to = Recipient {
         gateways: vec![gateway(1)],

@@ -14,3 +14,4 @@ mod replies;
 mod round_trip;
 mod sealing;
 mod state_machine;
+mod withhold;
