@@ -20,6 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::builder()
         .network(network)
         .class(1)
+        .dummy_inputs(subrosa::dummy_inputs())
         .connect(subrosa::services())
         .await?;
     let digits = compiler::shipped()

@@ -15,6 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::builder()
         .network(network)
         .class(1)
+        .dummy_inputs(subrosa::dummy_inputs())
         .connect(subrosa::services())
         .await?;
     // A held-out biopsy: thirty measurements that nobody should tie to a person.

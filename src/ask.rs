@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::cli::{AskArgs, ModelsArgs};
 use crate::input::Numbers;
 use crate::progress::Progress;
-use crate::{exit::Fault, input, network_file, services};
+use crate::{dummy_inputs, exit::Fault, input, network_file, services};
 
 /// `subrosa models`
 ///
@@ -77,6 +77,7 @@ pub async fn ask(args: &AskArgs) -> Result<(), Fault> {
     let client = Client::builder()
         .network(network)
         .class(args.class)
+        .dummy_inputs(dummy_inputs())
         .connect(services())
         .await
         .map_err(|e| Fault::failed(told(&e)))?;

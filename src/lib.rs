@@ -34,11 +34,23 @@ pub mod trial;
 
 use std::sync::Arc;
 
+use client::DummyInputs;
 use link::Services;
 
 pub use clock::SystemClock;
 pub use entropy::SystemEntropy;
 pub use network_file::read as read_network;
+
+/// What dummy questions to the shipped models ask: the samples that come with them.
+#[must_use]
+pub fn dummy_inputs() -> DummyInputs {
+    let mut inputs = DummyInputs::default();
+    for model in compiler::shipped() {
+        let samples = model.samples().into_iter();
+        inputs.add(model.name, samples.map(|sample| sample.input.into()));
+    }
+    inputs
+}
 
 /// The system's clock and randomness, for whatever runs in this process.
 #[must_use]

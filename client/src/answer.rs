@@ -31,7 +31,8 @@ pub struct Latency {
     pub total: Duration,
     /// The delays at mixes that this client drew, both ways.
     pub mixing: Duration,
-    /// Waiting for this client's own slots, and at the provider for its answer tick.
+    /// Waiting for this client's request clock and slots, and at the provider for its answer
+    /// tick.
     pub slots: Duration,
     /// All else: links, the clocks of gateways and provider, attempts that were lost.
     pub network: Duration,

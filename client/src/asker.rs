@@ -1,5 +1,9 @@
 //! The asking core: questions on their way, each with its deadline. A question without an answer
 //! is asked again under its id; an answer is passed on once, and only if it fits the model.
+//!
+//! Requests leave on a Poisson clock of their own: at each tick the question that has waited
+//! longest, else a dummy, which is sealed, sized and repeated as a question is, and whose answer
+//! nobody gets (docs/spec/message.md, 13). So how much is asked shows nowhere but at providers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -10,9 +14,10 @@ use directory::Topology;
 use message::{Edge, EdgeConfig, EdgeError, EdgeEvent, Participant, Timing};
 use rand::{CryptoRng, RngExt};
 use sphinx::Packet;
+use traffic::{PoissonClock, Rate};
 use wire::{Ledger, Outcome, Register, RequestId, Response, Time};
 
-use crate::{Answer, Latency, ProofStatus, QueryError, Question};
+use crate::{Answer, DummyInputs, Latency, ProofStatus, QueryError, Question};
 
 /// How an [`Asker`] is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub struct AskerEvent {
 pub struct AskerCounts {
     /// Questions asked.
     pub asked: u64,
+    /// Times that a question was sent, repeats included.
+    pub sent: u64,
     /// Questions sent again because no answer came in time.
     pub repeated: u64,
     /// Questions with an answer.
@@ -48,6 +55,13 @@ pub struct AskerCounts {
     pub failed: u64,
     /// Answers to questions that were over; not passed on.
     pub late: u64,
+    /// Dummies sent, repeats included.
+    pub dummies: u64,
+    /// Dummies with an answer.
+    pub dummies_answered: u64,
+    /// Ticks of the request clock that passed with nothing sent: there was no link, packets get
+    /// lost on the way, requests of many packets still wait for slots, or nothing is on offer.
+    pub passed: u64,
 }
 
 /// The asking side of a client. Sans-IO: `now` and `rng` are arguments.
@@ -59,14 +73,22 @@ pub struct Asker {
     events: VecDeque<AskerEvent>,
     next: u64,
     counts: AskerCounts,
+    clock: PoissonClock,
+    class: u8,
+    linked: bool,
+    inputs: Arc<DummyInputs>,
+    dummies: BTreeMap<RequestId, Asked>,
 }
 
 struct Asked {
     question: Question,
     request: RequestId,
     since: Time,
+    /// When it was sent for the first time.
+    sent: Option<Time>,
     deadline: Time,
-    repeat_at: Time,
+    /// From then on it waits for a tick of the request clock.
+    due: Time,
     attempts: u32,
 }
 
@@ -84,8 +106,15 @@ impl Asker {
         config: AskerConfig,
         topology: Arc<Topology>,
     ) -> Result<Self, EdgeError> {
+        let rate = request_rate(&topology, config.edge.class)?;
+        let edge = Edge::new(now, rng, config.edge, topology)?;
         Ok(Self {
-            edge: Edge::new(now, rng, config.edge, topology)?,
+            edge,
+            clock: PoissonClock::new(now, rng, rate),
+            class: config.edge.class,
+            linked: true,
+            inputs: Arc::default(),
+            dummies: BTreeMap::new(),
             max_questions: config.max_questions,
             asked: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -95,11 +124,17 @@ impl Asker {
         })
     }
 
-    /// Asks `question` until `deadline`; what comes of it is an event.
+    /// Takes what dummies ask from `inputs`; without any, it is drawn from models' ranges.
+    pub fn set_dummy_inputs(&mut self, inputs: Arc<DummyInputs>) {
+        self.inputs = inputs;
+    }
+
+    /// Asks `question` until `deadline`, from the next tick of the request clock on that no
+    /// earlier question takes; what comes of it is an event.
     ///
     /// # Errors
-    /// [`QueryError::Overload`] at the bound of questions or of the sending queue,
-    /// [`QueryError::DeadlineTooLong`] beyond [`Self::MAX_DEADLINE`].
+    /// [`QueryError::Overload`] at the bound of questions, [`QueryError::DeadlineTooLong`]
+    /// beyond [`Self::MAX_DEADLINE`].
     pub fn ask(
         &mut self,
         now: Time,
@@ -115,15 +150,7 @@ impl Asker {
         if self.asked.len() + self.events.len() >= self.max_questions {
             return Err(QueryError::Overload);
         }
-        let mut asked = Asked {
-            question,
-            request: RequestId(rng.random()),
-            since: now,
-            deadline,
-            repeat_at: now,
-            attempts: 0,
-        };
-        asked.send(now, rng, &mut self.edge)?;
+        let asked = Asked::new(now, rng, question, deadline);
         let id = QueryId(self.next);
         self.next += 1;
         self.counts.asked += 1;
@@ -172,27 +199,91 @@ impl Asker {
             .map(|(id, _)| *id)
             .collect();
         for id in over {
+            let withheld = self.edge.withholds();
             self.finish(now, id, |asked| {
                 let after = asked.deadline.since(asked.since);
-                Err(QueryError::Timeout { after })
+                Err(if withheld {
+                    QueryError::Withheld { after }
+                } else {
+                    QueryError::Timeout { after }
+                })
             });
+        }
+        while let Some((id, _)) = self.dummies.iter().find(|(_, asked)| asked.deadline <= now) {
+            self.end_dummy(now, *id);
         }
     }
 
-    /// Repeats what has no answer yet. Where the queue has no room, it is tried again later.
-    fn repeat_unanswered(&mut self, now: Time, rng: &mut dyn CryptoRng) {
-        for asked in self
-            .asked
-            .values_mut()
-            .filter(|asked| asked.repeat_at <= now)
-        {
-            if asked.send(now, rng, &mut self.edge).is_ok() {
-                self.counts.repeated += 1;
-            }
+    /// A tick of the request clock: what is asked and has waited longest, else a dummy that has
+    /// no answer yet, else a new one.
+    fn request(&mut self, now: Time, rng: &mut dyn CryptoRng) {
+        let busy = self.edge.memory().waiting >= MAX_BACKLOG;
+        if !self.linked || busy || self.edge.withholds() {
+            self.counts.passed += 1;
+            return;
         }
+        let waiting =
+            |(id, asked): (&QueryId, &Asked)| (asked.due <= now).then_some((asked.due, *id));
+        if let Some((_, id)) = self.asked.iter().filter_map(waiting).min() {
+            return self.send(now, rng, id);
+        }
+        let waiting =
+            |(id, asked): (&RequestId, &Asked)| (asked.due <= now).then_some((asked.due, *id));
+        let again = self.dummies.iter().filter_map(waiting).min();
+        let again = again.and_then(|(_, id)| self.dummies.remove(&id));
+        let topology = Arc::clone(self.edge.topology());
+        let dummy = again.or_else(|| {
+            let question = Question::dummy(rng, &topology, &self.inputs)?;
+            Some(Asked::new(now, rng, question, now.after(DUMMY_DEADLINE)))
+        });
+        let sent = dummy.and_then(|mut dummy| {
+            dummy.send(now, rng, &mut self.edge).ok()?;
+            Some(dummy)
+        });
+        match sent {
+            Some(dummy) => {
+                self.counts.dummies += 1;
+                self.keep_dummy(now, dummy);
+            }
+            None => self.counts.passed += 1,
+        }
+    }
+
+    /// Sends a question of the book. Where the queue has no room, it waits for a later tick.
+    fn send(&mut self, now: Time, rng: &mut dyn CryptoRng, id: QueryId) {
+        let Some(asked) = self.asked.get_mut(&id) else {
+            return;
+        };
+        let repeats = asked.sent.is_some();
+        match asked.send(now, rng, &mut self.edge) {
+            Ok(()) => {
+                self.counts.sent += 1;
+                self.counts.repeated += u64::from(repeats);
+            }
+            Err(QueryError::Overload) => self.counts.passed += 1,
+            Err(why) => self.finish(now, id, |_| Err(why)),
+        }
+    }
+
+    fn keep_dummy(&mut self, now: Time, dummy: Asked) {
+        if self.dummies.len() >= MAX_DUMMIES
+            && let Some(oldest) = self.dummies.values().min_by_key(|asked| asked.since)
+        {
+            self.end_dummy(now, oldest.request);
+        }
+        self.dummies.insert(dummy.request, dummy);
+    }
+
+    fn end_dummy(&mut self, now: Time, id: RequestId) {
+        self.dummies.remove(&id);
+        self.edge.abandon(now, &id);
     }
 
     fn on_response(&mut self, now: Time, response: &Response, timing: &Timing) {
+        if self.dummies.contains_key(&response.id) {
+            self.counts.dummies_answered += 1;
+            return self.end_dummy(now, response.id);
+        }
         let Some(id) = self.ids.get(&response.id).copied() else {
             self.counts.late += 1;
             return;
@@ -251,13 +342,17 @@ impl Participant for Asker {
 
     fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         self.end_late(now);
-        self.repeat_unanswered(now, rng);
+        while self.clock.fire(now) {
+            self.request(now, rng);
+        }
         self.edge.handle_timeout(now, rng);
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        let own = self.asked.values().map(|a| a.deadline.min(a.repeat_at));
-        own.chain(self.edge.poll_timeout()).min()
+        let asked = self.asked.values().chain(self.dummies.values());
+        let own = asked.map(|asked| asked.deadline);
+        let clocks = [Some(self.clock.poll_timeout()), self.edge.poll_timeout()];
+        own.chain(clocks.into_iter().flatten()).min()
     }
 
     fn poll_transmit(&mut self, now: Time) -> Option<(u16, Packet)> {
@@ -278,18 +373,22 @@ impl Participant for Asker {
         rng: &mut dyn CryptoRng,
         topology: Arc<Topology>,
     ) -> Result<(), EdgeError> {
+        let rate = request_rate(&topology, self.class)?;
         self.edge.set_topology(now, rng, Arc::clone(&topology))?;
-        for asked in self.asked.values_mut() {
+        self.clock.set_rate(now, rate);
+        for asked in self.asked.values_mut().chain(self.dummies.values_mut()) {
             asked.question.refresh(&topology);
         }
         Ok(())
     }
 
     fn link_up(&mut self) {
+        self.linked = true;
         self.edge.link_up();
     }
 
     fn link_down(&mut self) {
+        self.linked = false;
         self.edge.link_down();
     }
 
@@ -299,6 +398,18 @@ impl Participant for Asker {
 }
 
 impl Asked {
+    fn new(now: Time, rng: &mut dyn CryptoRng, question: Question, deadline: Time) -> Self {
+        Self {
+            question,
+            request: RequestId(rng.random()),
+            since: now,
+            sent: None,
+            deadline,
+            due: now,
+            attempts: 0,
+        }
+    }
+
     /// Sends the question once more, on fresh routes with fresh reply blocks.
     fn send(
         &mut self,
@@ -309,12 +420,13 @@ impl Asked {
         let draft = self.question.draft(self.request);
         let sent = edge.send_request(now, rng, self.question.to(), &draft);
         let retry = now.after(AFTER_OVERLOAD);
-        self.repeat_at = sent
+        self.due = sent
             .as_ref()
             .map_or(retry, |flight| flight.expected_by.max(retry));
         match sent {
             Ok(_) => {
                 self.attempts += 1;
+                self.sent.get_or_insert(now);
                 Ok(())
             }
             Err(EdgeError::Overload) => Err(QueryError::Overload),
@@ -336,6 +448,7 @@ impl Asked {
             Outcome::Failed(why) => return Err(QueryError::ProviderFailed(*why)),
             _ => return Err(self.question.bad_answer()),
         };
+        let clock_wait = self.sent.unwrap_or(now).since(self.since);
         let tick_wait = response.held.saturating_sub(response.compute);
         Ok(Answer {
             label: self.question.label(&output),
@@ -345,7 +458,7 @@ impl Asked {
             latency: Latency::split(
                 now.since(self.since),
                 timing.mixing_out + timing.mixing_back,
-                timing.queued + tick_wait,
+                clock_wait + timing.queued + tick_wait,
                 response.compute,
             ),
             attempts: self.attempts,
@@ -353,6 +466,26 @@ impl Asked {
         })
     }
 }
+
+/// The rate of requests in a class.
+///
+/// # Errors
+/// [`EdgeError::UnknownClass`] if the document has no such class.
+fn request_rate(topology: &Topology, class: u8) -> Result<Rate, EdgeError> {
+    let parameters = topology.parameters();
+    let rate = parameters.class(class).ok_or(EdgeError::UnknownClass)?;
+    Ok(parameters.rates.requests(rate))
+}
+
+/// How long a dummy is repeated while it has no answer.
+const DUMMY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Dummies without an answer that are remembered; then the oldest is forgotten.
+const MAX_DUMMIES: usize = 1_024;
+
+/// With so many packets waiting for slots no request is added: those of large models would
+/// fill the queue, for a minute, before anything that is asked.
+const MAX_BACKLOG: usize = 24;
 
 /// When to try again what the sending queue had no room for.
 const AFTER_OVERLOAD: Duration = Duration::from_secs(1);

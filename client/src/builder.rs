@@ -13,7 +13,7 @@ use rand::{CryptoRng, RngExt};
 use wire::NodeId;
 
 use crate::seat::Seat;
-use crate::{Asker, AskerConfig, Client, ConnectError};
+use crate::{Asker, AskerConfig, Client, ConnectError, DummyInputs};
 
 /// Settings of a [`Client`] that is to be.
 #[derive(Debug, Clone)]
@@ -25,10 +25,11 @@ pub struct ClientBuilder {
     deadline: Duration,
     patience: Duration,
     max_questions: usize,
+    dummies: Arc<DummyInputs>,
 }
 
 impl ClientBuilder {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             network: None,
             gateway: None,
@@ -36,6 +37,7 @@ impl ClientBuilder {
             deadline: Duration::from_secs(30),
             patience: Duration::from_secs(30),
             max_questions: 256,
+            dummies: Arc::default(),
         }
     }
 
@@ -76,6 +78,16 @@ impl ClientBuilder {
     pub fn max_questions(self, max_questions: usize) -> Self {
         Self {
             max_questions,
+            ..self
+        }
+    }
+
+    /// What dummy questions ask: valid inputs by model, as like to real ones as they can be
+    /// had. For models without any, inputs are drawn uniformly from the ranges on their cards,
+    /// which their providers can tell from real ones.
+    pub fn dummy_inputs(self, inputs: DummyInputs) -> Self {
+        Self {
+            dummies: Arc::new(inputs),
             ..self
         }
     }
@@ -132,8 +144,11 @@ impl ClientBuilder {
             max_questions: self.max_questions,
         };
         let tap = services.tap.clone();
+        let dummies = Arc::clone(&self.dummies);
         let uplink = Uplink::start(config, services, move |now, rng, topology| {
-            Asker::new(now, rng, asker_config, topology).map(|asker| Seat::new(asker, tap))
+            let mut asker = Asker::new(now, rng, asker_config, topology)?;
+            asker.set_dummy_inputs(dummies);
+            Ok(Seat::new(asker, tap))
         });
         let (mut handle, events) = uplink.await.map_err(ConnectError::Link)?.split();
         let ready = tokio::time::timeout(patience, handle.ready()).await;

@@ -30,7 +30,7 @@ struct Shared {
 
 impl Client {
     /// Settings of a client that is to be.
-    pub const fn builder() -> ClientBuilder {
+    pub fn builder() -> ClientBuilder {
         ClientBuilder::new()
     }
 

@@ -86,6 +86,15 @@ pub enum QueryError {
         /// How long was waited.
         after: Duration,
     },
+    /// The deadline passed while packets got lost on the way: then nothing real is sent.
+    #[error(
+        "packets get lost in the network; withheld for safety, no answer within {:.1} s",
+        .after.as_secs_f64()
+    )]
+    Withheld {
+        /// How long was waited.
+        after: Duration,
+    },
     /// The input is longer than a request may be.
     #[error("{model}: the input is longer than a request may be")]
     TooLarge {

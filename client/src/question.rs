@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use directory::{ModelCard, ServiceDescriptor, Topology};
 use message::{Recipient, RequestDraft, SealingPublicKey};
 use rand::{CryptoRng, RngExt};
-use wire::{GraphHash, MailboxAddress, RequestId};
+use wire::{GraphHash, MailboxAddress, NodeName, RequestId};
 use zeroize::Zeroizing;
 
 use crate::answer::argmax;
 use crate::nearest::nearest;
-use crate::{Input, QueryError};
+use crate::{DummyInputs, Input, QueryError};
 
 /// A question that is ready to be asked: one model, its input, one provider that serves it.
 /// No `Debug`: a question is nobody's business.
@@ -65,12 +65,55 @@ impl Question {
             return Err(no_such_model(topology, asked));
         };
         let integers = input.quantise(chosen.card)?;
+        Ok(Self::new(chosen.card, chosen.to, &integers))
+    }
+
+    /// A question to the model named `asked` at the provider of this name, for who has reason
+    /// to prefer one: whoever asks one provider alone is the more easily told apart by it.
+    ///
+    /// # Errors
+    /// As [`Self::choose`]; [`QueryError::NoSuchModel`] if that provider does not serve it.
+    pub fn of(
+        topology: &Topology,
+        provider: &NodeName,
+        asked: &str,
+        input: &Input,
+    ) -> Result<Self, QueryError> {
+        let serves = |(service, card): &(&ServiceDescriptor, &ModelCard)| {
+            service.name == *provider && is(card, asked)
+        };
+        let offer = topology.models().find(serves);
+        let offer = offer.and_then(|(service, card)| Some((card, recipient(service, topology)?)));
+        let (card, to) = offer.ok_or_else(|| no_such_model(topology, asked))?;
+        let integers = input.quantise(card)?;
+        Ok(Self::new(card, to, &integers))
+    }
+
+    /// A question that nobody asks: of the catalogue's offers, each model at each provider, one
+    /// as likely as the other. `None` if nothing can be asked.
+    #[must_use]
+    pub fn dummy(
+        rng: &mut dyn CryptoRng,
+        topology: &Topology,
+        inputs: &DummyInputs,
+    ) -> Option<Self> {
+        let offers: Vec<_> = topology.models().collect();
+        // An offer that cannot be used is drawn again; keys are read of no more than are drawn.
+        let (card, to) = (0..MAX_DRAWS).find_map(|_| {
+            let (service, card) = *offers.get(rng.random_range(0..offers.len().max(1)))?;
+            Some((card, recipient(service, topology)?))
+        })?;
+        let integers = inputs.draw(rng, card);
+        Some(Self::new(card, to, &integers))
+    }
+
+    fn new(card: &ModelCard, to: Recipient, integers: &[i32]) -> Self {
         let bytes = integers.iter().flat_map(|value| value.to_le_bytes());
-        Ok(Self {
+        Self {
             input: Zeroizing::new(bytes.collect()),
-            card: chosen.card.clone(),
-            to: chosen.to,
-        })
+            card: card.clone(),
+            to,
+        }
     }
 
     /// The name of the model asked.
@@ -248,6 +291,9 @@ fn pick<'a>(rng: &mut dyn CryptoRng, offers: Vec<Offer<'a>>) -> Option<Offer<'a>
     let place = rng.random_range(0..offers.len());
     offers.into_iter().nth(place)
 }
+
+/// How often a dummy's offer is drawn at most.
+const MAX_DRAWS: usize = 16;
 
 fn no_such_model(topology: &Topology, asked: &str) -> QueryError {
     let names: BTreeSet<&str> = topology

@@ -12,6 +12,7 @@ use wire::{NodeId, NodeName};
 
 use crate::config::Role;
 use crate::demo::inspector::Inspector;
+use crate::dummy_inputs;
 use crate::exit::Fault;
 use crate::node::{Part, play};
 use crate::plan::{Counts, Plan};
@@ -108,6 +109,7 @@ impl House {
             .network(self.plan.network.clone())
             .gateway(*gateway)
             .class(class)
+            .dummy_inputs(dummy_inputs())
             .patience(JOIN_WITHIN)
             .connect(
                 self.services

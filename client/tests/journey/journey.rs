@@ -55,7 +55,7 @@ fn an_answer_of_many_packets_comes_whole() {
 
 #[test]
 fn under_loss_each_question_has_one_answer_and_runs_once() {
-    let mut world = World::new(3);
+    let mut world = World::without_loops(3);
     world.net.loss = 0.2;
     let ids: BTreeSet<_> = (0..40)
         .map(|_| {
@@ -73,7 +73,8 @@ fn under_loss_each_question_has_one_answer_and_runs_once() {
         world.runs.values().all(|runs| *runs == 1),
         "at most one run an id"
     );
-    assert_eq!(world.runs.len(), 40);
+    let asked = world.inputs.iter().filter(|input| **input == [1, 2, 3, 4]);
+    assert_eq!(asked.count(), 40);
     let counts = world.asker.counts();
     assert!(counts.repeated > 5, "the loss made repeats: {counts:?}");
     assert_eq!((counts.asked, counts.answered, counts.failed), (40, 40, 0));
@@ -88,7 +89,8 @@ fn a_question_into_the_void_ends_at_its_deadline() {
     world.run(Duration::from_secs(60));
     let (at, ended, result) = world.events.pop().unwrap();
     assert_eq!((at, ended), (wire::Time::ZERO.after(deadline), id));
-    assert_eq!(result, Err(QueryError::Timeout { after: deadline }));
+    // Loops do not come back either: nothing real was sent any more, and the error says so.
+    assert_eq!(result, Err(QueryError::Withheld { after: deadline }));
     assert!(world.events.is_empty());
     assert!(
         world.asker.counts().repeated >= 2,
@@ -115,14 +117,10 @@ fn packets_of_a_question_that_is_over_are_not_sent() {
     for _ in 0..20 {
         world.ask("digits", &digits(), over).unwrap();
     }
-    let before = world.asker.edge().counts().requests;
     world.run(Duration::from_secs(5));
-    let sent = world.asker.edge().counts().requests - before;
     assert_eq!(world.events.len(), 20);
-    // What was made ahead of the clock may still leave.
-    assert!(sent < 20, "{sent} of 20 left");
-    assert_eq!(world.asker.edge().memory().waiting, 0);
-    assert!(world.runs.len() < 20);
+    assert_eq!(world.asker.counts().sent, 0);
+    assert!(!world.inputs.contains(&vec![1, 2, 3, 4]));
 }
 
 #[test]

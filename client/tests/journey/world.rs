@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::{Identity, ModelCard, ServiceDescriptor, Topology};
+use directory::{Document, Identity, ModelCard, ServiceDescriptor, Topology};
 use message::{EdgeConfig, Participant, SealingKey};
 use provider::{Bounds, Job, Provider, ProviderConfig, Service};
 use rand::SeedableRng;
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<(Time, QueryId, Result<Answer, QueryError>)>,
     /// How often each id ran, by provider.
     pub(crate) runs: BTreeMap<(usize, RequestId), u32>,
+    /// The inputs of all that ran.
+    pub(crate) inputs: Vec<Vec<i32>>,
     /// What a provider does with a job, by its input; the sum and its opposite if nothing else.
     pub(crate) model: fn(&[i32]) -> Vec<i32>,
     pub(crate) rng: ChaCha20Rng,
@@ -67,15 +69,31 @@ pub(crate) fn listed(name: &str, number: u8, cards: Vec<ModelCard>) -> ServiceDe
     service(name, number, cards).0.descriptor(Epoch(1))
 }
 
+/// The same for a network whose participants send no loops: none is missed, nothing withheld.
+pub(crate) fn document_without_loops() -> Arc<Topology> {
+    let listed = document(1);
+    let mut document = Document::clone(listed.document());
+    document.parameters.rates.client_loop = 0;
+    Topology::new(Arc::new(document), Epoch(1)).unwrap()
+}
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self::with_served(seed, &cards())
     }
 
+    /// Where packets may get lost for as long as one likes.
+    pub(crate) fn without_loops(seed: u64) -> Self {
+        Self::in_network(seed, &cards(), document_without_loops())
+    }
+
     /// Providers that serve something else than the document lists.
     pub(crate) fn with_served(seed: u64, served: &[ModelCard]) -> Self {
+        Self::in_network(seed, served, document(1))
+    }
+
+    fn in_network(seed: u64, served: &[ModelCard], topology: Arc<Topology>) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let topology = document(1);
         let now = Time::ZERO;
         let mut net = Net::new(seed, Arc::clone(&topology));
         let mut providers = Vec::new();
@@ -108,6 +126,7 @@ impl World {
             providers,
             events: Vec::new(),
             runs: BTreeMap::new(),
+            inputs: Vec::new(),
             model: sum,
             rng,
         }
@@ -186,6 +205,7 @@ impl World {
         }) = provider.poll_job()
         {
             *self.runs.entry((number, id)).or_default() += 1;
+            self.inputs.push(input.to_vec());
             let output = (self.model)(&input);
             provider.job_done(now, job, Ok(output), Duration::from_millis(2));
         }
