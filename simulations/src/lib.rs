@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 mod agenda;
+pub mod correlation;
 mod links;
 mod membership;
 mod network;
+mod observer;
 mod questions;
 mod report;
 mod scenario;
@@ -14,6 +16,7 @@ mod trace;
 mod uplink;
 
 pub use links::{LinkCounts, LinkLaw};
+pub use observer::{Observer, Sighting};
 pub use report::{Ending, Imbalance, NodeReport, QuestionReport, Report};
-pub use scenario::{Counts, Fault, Node, Questions, Scenario, ScenarioError};
-pub use simulate::run;
+pub use scenario::{Counts, Fault, Node, Questions, Scenario, ScenarioError, Session};
+pub use simulate::{run, run_observed};

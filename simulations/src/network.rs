@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use link::{Frame, Peer};
 use rand_chacha::ChaCha20Rng;
-use wire::{Call, Encode, NodeId, Reply, Time};
+use wire::{Call, Encode, NodeId, NodeName, Reply, Time};
 
 use crate::agenda::Agenda;
 use crate::links::LinkCounts;
+use crate::observer::{Observer, Sighting};
 use crate::report::{Ending, Imbalance, QuestionReport, Report};
 use crate::scenario::{Node, Scenario};
-use crate::seat::{Input, Output, Seat};
+use crate::seat::{Input, Output, Seat, Way};
 use crate::trace::Trace;
 use crate::uplink::guest;
 
 /// The network, with everything that is under way.
 pub(crate) struct Network<'a> {
     scenario: &'a Scenario,
+    observer: &'a mut dyn Observer,
     begin: Time,
     genesis: Time,
     now: Time,
@@ -34,8 +36,8 @@ pub(crate) struct Network<'a> {
     links: LinkCounts,
     trace: Trace,
     questions: Vec<QuestionReport>,
-    /// The client that has each question.
-    asked_by: Vec<Node>,
+    /// The client that has each question, and the provider that it is for, if not for any.
+    asked_by: Vec<(Node, Option<NodeName>)>,
     imbalances: Vec<Imbalance>,
     checkpoints: u64,
 }
@@ -106,12 +108,14 @@ enum Event {
 impl<'a> Network<'a> {
     pub(crate) fn new(
         scenario: &'a Scenario,
+        observer: &'a mut dyn Observer,
         begin: Time,
         genesis: Time,
         rng: ChaCha20Rng,
     ) -> Self {
         Self {
             scenario,
+            observer,
             begin,
             genesis,
             now: begin,
@@ -148,14 +152,14 @@ impl<'a> Network<'a> {
     }
 
     /// Enters a question of a client.
-    pub(crate) fn question(&mut self, at: Duration, client: Node) {
+    pub(crate) fn question(&mut self, at: Duration, client: Node, provider: Option<NodeName>) {
         let number = self.questions.len();
         self.questions.push(QuestionReport {
             at,
             ended_after: None,
             ending: None,
         });
-        self.asked_by.push(client);
+        self.asked_by.push((client, provider));
         self.agenda
             .enter(self.genesis.after(at), Event::Ask(number));
     }
@@ -358,6 +362,7 @@ impl<'a> Network<'a> {
         for output in outputs {
             match output {
                 Output::Frame { to, frame } => self.send(node, to, frame),
+                Output::Question(way) => self.tell_truth(node, way),
                 Output::Call { to, tag, call } => self.call(node, to, tag, call),
                 Output::Reply { ticket, reply } => {
                     let reply = Some(reply);
@@ -419,6 +424,9 @@ impl<'a> Network<'a> {
             self.links.stranded += 1;
             return;
         };
+        if let Some(sighting) = self.sighting(from, to) {
+            self.observer.sees(sighting);
+        }
         if self.scenario.links.loses(&mut self.rng) {
             self.links.lost += 1;
             return;
@@ -429,6 +437,25 @@ impl<'a> Network<'a> {
             link,
             frame,
         });
+    }
+
+    fn sighting(&self, from: Node, to: Node) -> Option<Sighting> {
+        let at = self.now.since(self.genesis);
+        (self.now >= self.genesis).then_some(Sighting { at, from, to })
+    }
+
+    fn tell_truth(&mut self, node: Node, way: Way) {
+        let link = self.slots[&node].link;
+        let gateway = link
+            .and_then(|link| self.dialled.get(&link))
+            .map(|uplink| uplink.gateway);
+        let sighting = gateway.and_then(|gateway| match way {
+            Way::Out => self.sighting(node, gateway),
+            Way::In => self.sighting(gateway, node),
+        });
+        if let Some(sighting) = sighting {
+            self.observer.is_told(sighting);
+        }
     }
 
     fn call(&mut self, from: Node, to: NodeId, tag: u64, call: Call) {
@@ -458,11 +485,11 @@ impl<'a> Network<'a> {
     }
 
     fn ask(&mut self, number: usize) {
-        let client = self.asked_by[number];
+        let (client, provider) = self.asked_by[number].clone();
         if !self.slots[&client].up {
             return self.ended(number, Ending::Crashed);
         }
-        let asked = crate::questions::asked(number, self.now, self.scenario);
+        let asked = crate::questions::asked(number, self.now, self.scenario, provider);
         self.tell(client, Input::Ask(asked));
     }
 
@@ -479,7 +506,7 @@ impl<'a> Network<'a> {
         for number in 0..self.questions.len() {
             let question = &self.questions[number];
             let asked = self.genesis.after(question.at) <= self.now;
-            if self.asked_by[number] == client && asked && question.ending.is_none() {
+            if self.asked_by[number].0 == client && asked && question.ending.is_none() {
                 self.ended(number, Ending::Crashed);
             }
         }

@@ -1,10 +1,10 @@
 //! What is asked: the shipped models' own samples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use compiler::{Model, shipped};
-use wire::Time;
+use wire::{NodeName, Time};
 
 use crate::scenario::Scenario;
 use crate::seat::Asked;
@@ -21,8 +21,29 @@ pub(crate) fn models() -> Arc<BTreeMap<&'static str, Model>> {
     Arc::clone(&MODELS)
 }
 
+/// Whether some question has this input: what dummies ask is drawn from models' ranges.
+pub(crate) fn is_asked(input: &[i32]) -> bool {
+    static INPUTS: LazyLock<BTreeSet<Vec<i32>>> = LazyLock::new(|| {
+        let models = models();
+        let quantised = shipped().iter().flat_map(|shipped| {
+            let model = &models[shipped.name];
+            let samples = shipped.samples().into_iter();
+            samples
+                .filter_map(|sample| model.input.quantise(&sample.input).ok())
+                .collect::<Vec<_>>()
+        });
+        quantised.collect()
+    });
+    INPUTS.contains(input)
+}
+
 /// The question of this number.
-pub(crate) fn asked(number: usize, now: Time, scenario: &Scenario) -> Asked {
+pub(crate) fn asked(
+    number: usize,
+    now: Time,
+    scenario: &Scenario,
+    provider: Option<NodeName>,
+) -> Asked {
     static SAMPLES: LazyLock<Vec<Vec<Vec<f32>>>> = LazyLock::new(|| {
         let samples = shipped().iter().map(|shipped| {
             let samples = shipped.samples().into_iter();
@@ -35,6 +56,7 @@ pub(crate) fn asked(number: usize, now: Time, scenario: &Scenario) -> Asked {
     Asked {
         number,
         model: shipped()[which].name,
+        provider,
         input: samples[number / shipped().len() % samples.len()].clone(),
         deadline: now.after(scenario.questions.deadline),
     }

@@ -26,6 +26,8 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// What clients ask.
     pub questions: Questions,
+    /// What single clients ask of single providers besides.
+    pub sessions: Vec<Session>,
     /// How often the ledgers of all nodes are checked.
     pub checkpoint: Duration,
 }
@@ -82,6 +84,17 @@ pub struct Questions {
     pub deadline: Duration,
 }
 
+/// One client's questions to one provider, each with the deadline of [`Questions`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The client's number.
+    pub client: usize,
+    /// The provider's number.
+    pub provider: usize,
+    /// When it asks, from genesis.
+    pub at: Vec<Duration>,
+}
+
 /// Why there can be no such network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -104,6 +117,9 @@ pub enum ScenarioError {
     /// A fault of a node that is not there.
     #[error("a fault names a node that is not there")]
     Fault,
+    /// A session of a client or provider that is not there.
+    #[error("a session names a client or provider that is not there")]
+    Session,
     /// The shipped models do not fit the geometry.
     #[error("the models do not fit the geometry")]
     Models,
@@ -123,6 +139,12 @@ impl Scenario {
         }
         if self.checkpoint.is_zero() {
             return Err(ScenarioError::Checkpoint);
+        }
+        let here = |session: &Session| {
+            session.client < self.counts.clients && session.provider < self.counts.providers
+        };
+        if !self.sessions.iter().all(here) {
+            return Err(ScenarioError::Session);
         }
         if self.faults.iter().all(|fault| self.has(fault.node)) {
             Ok(())

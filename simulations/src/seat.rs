@@ -3,7 +3,7 @@
 
 use link::{Frame, Peer};
 use provider::JobDone;
-use wire::{Call, Epoch, Ledger, NodeId, Reply, Time};
+use wire::{Call, Epoch, Ledger, NodeId, NodeName, Reply, Time};
 
 use crate::report::Ending;
 use crate::scenario::Node;
@@ -56,6 +56,8 @@ pub(crate) enum Input {
 pub(crate) struct Asked {
     pub(crate) number: usize,
     pub(crate) model: &'static str,
+    /// The provider asked; any that serves the model if none is named.
+    pub(crate) provider: Option<NodeName>,
     pub(crate) input: Vec<f32>,
     pub(crate) deadline: Time,
 }
@@ -69,6 +71,8 @@ pub(crate) enum Output {
         /// The frame.
         frame: Frame,
     },
+    /// Tells who is given the truth that a packet of a question went over its link.
+    Question(Way),
     /// Calls a node.
     Call {
         /// Whom.
@@ -96,6 +100,15 @@ pub(crate) enum Output {
         /// How.
         ending: Ending,
     },
+}
+
+/// Over an edge's own link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To its gateway.
+    Out,
+    /// From its gateway.
+    In,
 }
 
 /// A node of the simulation.

@@ -13,6 +13,7 @@ use wire::{Epoch, NodeId, NodeName, Time};
 
 use crate::membership::Member;
 use crate::network::Network;
+use crate::observer::{Nobody, Observer};
 use crate::questions::models;
 use crate::report::Report;
 use crate::scenario::{Node, Scenario, ScenarioError};
@@ -25,12 +26,23 @@ use crate::uplink::UplinkSeat;
 /// # Errors
 /// [`ScenarioError`] if there can be no such network.
 pub fn run(scenario: &Scenario) -> Result<Report, ScenarioError> {
+    run_observed(scenario, &mut Nobody)
+}
+
+/// The same, while somebody watches the links.
+///
+/// # Errors
+/// [`ScenarioError`] if there can be no such network.
+pub fn run_observed(
+    scenario: &Scenario,
+    observer: &mut dyn Observer,
+) -> Result<Report, ScenarioError> {
     scenario.check()?;
     let plan = Plan::new(scenario)?;
     let schedule = plan.network.schedule();
     let begin = schedule.publish_at(Epoch(1)).before(HEAD_START);
     let rng = plan.rng(LINKS);
-    let mut network = Network::new(scenario, begin, plan.network.genesis(), rng);
+    let mut network = Network::new(scenario, observer, begin, plan.network.genesis(), rng);
     plan.seat_nodes(&mut network);
     plan.seat_edges(&mut network)?;
     plan.ask(&mut network);
@@ -134,6 +146,12 @@ impl<'a> Plan<'a> {
 
     /// Enters all questions.
     fn ask(&self, network: &mut Network<'_>) {
+        for session in &self.scenario.sessions {
+            for at in &session.at {
+                let (client, provider) = (Node::Client(session.client), session.provider);
+                network.question(*at, client, Some(name("provider", provider)));
+            }
+        }
         let questions = self.scenario.questions;
         let clients = self.scenario.counts.clients;
         if clients == 0 || questions.every.is_zero() {
@@ -142,7 +160,7 @@ impl<'a> Plan<'a> {
         let mut at = questions.first;
         let mut number = 0;
         while at + questions.deadline < self.scenario.duration {
-            network.question(at, Node::Client(number % clients));
+            network.question(at, Node::Client(number % clients), None);
             at += questions.every;
             number += 1;
         }

@@ -9,7 +9,7 @@ use message::{EdgeError, Participant};
 use rand_chacha::ChaCha20Rng;
 use wire::{Call, Epoch, Ledger, NodeId, Reply, Time};
 
-use crate::seat::{Asked, Input, Output, Seat};
+use crate::seat::{Asked, Input, Output, Seat, Way};
 
 /// What a client and a provider do differently.
 pub(crate) trait Owner {
@@ -44,6 +44,9 @@ pub(crate) trait Owner {
         asked: Asked,
         outputs: &mut Vec<Output>,
     );
+
+    /// Which packets of questions went over the link since it was asked last.
+    fn truth(&mut self, core: &Self::Core) -> Vec<Way>;
 
     /// Takes what only it is sent.
     fn command(&mut self, input: Input) -> Option<<Self::Core as Participant>::Command>;
@@ -117,6 +120,8 @@ impl<O: Owner> UplinkSeat<O> {
         while let Some(event) = core.poll_event() {
             self.owner.news(now, event, &mut outputs);
         }
+        let truth = self.owner.truth(core).into_iter();
+        outputs.extend(truth.map(Output::Question));
         while core.prepare(&mut self.rng) {}
         outputs
     }

@@ -65,6 +65,7 @@ fn town(seed: u64) -> Scenario {
             every: seconds(10),
             deadline: seconds(80),
         },
+        sessions: Vec::new(),
         checkpoint: seconds(30),
     }
 }

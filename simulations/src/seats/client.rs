@@ -1,6 +1,6 @@
 //! A client's owner: asks questions, and compares answers with the model's reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use client::{
@@ -8,12 +8,12 @@ use client::{
 };
 use compiler::Model;
 use directory::Topology;
-use message::{EdgeConfig, EdgeError};
+use message::{EdgeConfig, EdgeError, Participant};
 use rand_chacha::ChaCha20Rng;
 use wire::{Epoch, Time};
 
 use crate::report::Ending;
-use crate::seat::{Asked, Input, Output};
+use crate::seat::{Asked, Input, Output, Way};
 use crate::uplink::Owner;
 
 /// Whose questions an [`Asker`] asks.
@@ -21,6 +21,41 @@ pub(crate) struct AskerOwner {
     edge: EdgeConfig,
     models: Arc<BTreeMap<&'static str, Model>>,
     under_way: BTreeMap<QueryId, Expected>,
+    truth: Truth,
+}
+
+/// Which request packets are questions'. Requests leave in the order in which they were made,
+/// one packet each: the questions simulated are no larger.
+#[derive(Default)]
+struct Truth {
+    seen: (u64, u64, u64),
+    queue: VecDeque<Request>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Question,
+    Dummy,
+}
+
+impl Truth {
+    fn look(&mut self, core: &Asker) -> Vec<Way> {
+        let counts = core.counts();
+        let (questions, dummies, left) = self.seen;
+        let requests = core.edge().counts().requests;
+        let new = |now: u64, then: u64| usize::try_from(now.saturating_sub(then)).unwrap_or(0);
+        self.queue
+            .extend(vec![Request::Question; new(counts.sent, questions)]);
+        self.queue
+            .extend(vec![Request::Dummy; new(counts.dummies, dummies)]);
+        self.seen = (counts.sent, counts.dummies, requests);
+        let gone = self
+            .queue
+            .drain(..new(requests, left).min(self.queue.len()));
+        gone.filter(|request| *request == Request::Question)
+            .map(|_| Way::Out)
+            .collect()
+    }
 }
 
 /// What the reference says.
@@ -35,6 +70,7 @@ impl AskerOwner {
             edge,
             models,
             under_way: BTreeMap::new(),
+            truth: Truth::default(),
         }
     }
 
@@ -46,10 +82,7 @@ impl AskerOwner {
         asked: Asked,
     ) -> Result<(), QueryError> {
         let core = core.ok_or(QueryError::NotConnected)?;
-        let topology = {
-            use message::Participant;
-            Arc::clone(core.edge().topology())
-        };
+        let topology = Arc::clone(core.edge().topology());
         let model = &self.models[asked.model];
         let expected = model
             .input
@@ -60,7 +93,10 @@ impl AskerOwner {
             .run(&expected)
             .expect("what was quantised for a model fits it");
         let input = ModelInput::from(asked.input);
-        let question = Question::choose(rng, &topology, asked.model, &input)?;
+        let question = match &asked.provider {
+            Some(provider) => Question::of(&topology, provider, asked.model, &input)?,
+            None => Question::choose(rng, &topology, asked.model, &input)?,
+        };
         let query = core.ask(now, rng, question, asked.deadline)?;
         let expected = Expected {
             number: asked.number,
@@ -120,12 +156,17 @@ impl Owner for AskerOwner {
         }
     }
 
+    fn truth(&mut self, core: &Asker) -> Vec<Way> {
+        self.truth.look(core)
+    }
+
     fn command(&mut self, _: Input) -> Option<std::convert::Infallible> {
         None
     }
 
     fn crash(&mut self) {
         self.under_way.clear();
+        self.truth = Truth::default();
     }
 }
 

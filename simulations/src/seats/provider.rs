@@ -11,7 +11,8 @@ use provider::{Bounds, Job, JobDone, Provider, ProviderConfig, SandboxFault, Ser
 use rand_chacha::ChaCha20Rng;
 use wire::{Encode, Epoch, RequestId, Time};
 
-use crate::seat::{Asked, Input, Output};
+use crate::questions;
+use crate::seat::{Asked, Input, Output, Way};
 use crate::uplink::Owner;
 
 /// Who runs a [`Provider`]'s jobs.
@@ -22,6 +23,8 @@ pub(crate) struct ProviderOwner {
     models: Arc<BTreeMap<&'static str, Model>>,
     /// Ids of jobs that were run: on disk.
     run: BTreeSet<RequestId>,
+    /// Jobs since it was asked last whose input is one of the questions'.
+    questions: usize,
 }
 
 impl ProviderOwner {
@@ -37,6 +40,7 @@ impl ProviderOwner {
             class,
             models,
             run: BTreeSet::new(),
+            questions: 0,
         }
     }
 
@@ -78,6 +82,7 @@ impl Owner for ProviderOwner {
 
     fn news(&mut self, now: Time, job: Job, outputs: &mut Vec<Output>) {
         self.run.insert(job.id);
+        self.questions += usize::from(questions::is_asked(&job.input));
         let done = JobDone {
             number: job.number,
             result: self.run(&job),
@@ -94,6 +99,10 @@ impl Owner for ProviderOwner {
         _: Asked,
         _: &mut Vec<Output>,
     ) {
+    }
+
+    fn truth(&mut self, _: &Provider) -> Vec<Way> {
+        vec![Way::In; std::mem::take(&mut self.questions)]
     }
 
     fn command(&mut self, input: Input) -> Option<JobDone> {
