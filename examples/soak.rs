@@ -137,7 +137,12 @@ struct Reading {
 
 fn main() {
     let minutes = minutes();
-    let parameters = Parameters::demo();
+    // Ten turns of the epoch in twenty minutes.
+    let parameters = Parameters {
+        epoch: Duration::from_secs(120),
+        overlap: Duration::from_secs(30),
+        ..Parameters::demo()
+    };
     let services = subrosa::services();
     let accounts = Arc::new(Accounts::default());
     let plan = Plan::draw(
@@ -152,6 +157,7 @@ fn main() {
     let genesis = plan.network.genesis();
     let state = tempfile::tempdir().unwrap();
     let network = Arc::new(plan.network.clone());
+    let trial: Arc<dyn provider::Trial> = Arc::new(provider::OwnModules);
     let gateways: Vec<_> = network.bootstrap().iter().map(|(id, _)| *id).collect();
     let (stop, stopped) = watch::channel(false);
     let mut owners = Vec::new();
@@ -169,6 +175,7 @@ fn main() {
             advertise: Vec::new(),
             gateway: None,
             models: Vec::new(),
+            trial: trial.clone(),
         };
         if node.role == Role::Provider {
             part.gateway = gateways.iter().rev().nth(providers).copied();
@@ -205,7 +212,7 @@ fn main() {
             });
         }));
     }
-    let readings = watch_heaps(minutes, &owners, &accounts, &*clock, (genesis, parameters.epoch));
+    let readings = watch_heaps(minutes, &owners, &accounts, &*clock, (genesis, &parameters));
     let verdict = report(&owners, &readings);
     let _ = stop.send(true);
     for thread in threads {
@@ -263,31 +270,51 @@ async fn ask(network: directory::Network, services: link::Services) {
     }
 }
 
+/// Packets of one node by epoch.
+#[derive(Default)]
+struct Tags {
+    epoch: u128,
+    /// Received before it.
+    before: u64,
+    /// Received in the one before it.
+    last: u64,
+}
+
 /// A reading every half minute.
 fn watch_heaps(
     minutes: u64,
     owners: &[Owner],
     accounts: &Accounts,
     clock: &dyn Clock,
-    (genesis, epoch): (Time, Duration),
+    (genesis, parameters): (Time, &Parameters),
 ) -> Vec<Reading> {
     let start = clock.now();
     let mut readings = Vec::new();
-    // Packets received until the epoch began, and the epoch.
-    let mut before: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut tags: BTreeMap<String, Tags> = BTreeMap::new();
     for half in 1..=2 * minutes {
         let due = start.after(Duration::from_secs(30 * half));
         std::thread::sleep(due.since(clock.now()));
-        let current = clock.now().since(genesis).as_secs() / epoch.as_secs();
+        let since = clock.now().since(genesis).as_nanos();
+        let epoch = parameters.epoch.as_nanos();
+        let (current, in_overlap) = (since / epoch, since % epoch < parameters.overlap.as_nanos());
         let accounts = accounts.0.lock().unwrap().clone();
         let filters = owners.iter().map(|owner| {
             let received = accounts.get(&owner.name).copied().unwrap_or_default();
-            let begun = before.entry(owner.name.clone()).or_insert((current, 0));
-            if begun.0 != current {
-                *begun = (current, received);
+            let tags = tags.entry(owner.name.clone()).or_default();
+            if tags.epoch != current {
+                *tags = Tags {
+                    epoch: current,
+                    before: received,
+                    last: received - tags.before,
+                };
             }
+            let former = if in_overlap {
+                filter_bytes(tags.last)
+            } else {
+                0.0
+            };
             match owner.role {
-                "mix" | "gateway" => filter_bytes(received - begun.1),
+                "mix" | "gateway" => filter_bytes(received - tags.before) + former,
                 _ => 0.0,
             }
         });

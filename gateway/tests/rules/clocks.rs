@@ -157,9 +157,9 @@ fn times_and_lengths_are_the_same_with_and_without_load() {
     }
 }
 
-/// What the wire shows of both clocks at once, while mailbox items come in bursts and the links
+/// What the wire shows of both clocks at once (when, to a client or a mix, how long), while mailbox items come in bursts and the links
 /// refuse some of what they are given.
-fn troubled(burst: usize, refused: u64) -> Vec<(Time, Peer, usize)> {
+fn troubled(burst: usize, refused: u64) -> Vec<(Time, bool, usize)> {
     let mut run = Run::new(8);
     run.network.register_as(1, run.handle, 2);
     run.network.attach(1, run.handle, 1);
@@ -177,7 +177,7 @@ fn troubled(burst: usize, refused: u64) -> Vec<(Time, Peer, usize)> {
         }
         let due = run.network.gateway.poll_timeout().unwrap();
         let sent = run.network.run_until(due).into_iter();
-        shown.extend(sent.map(|(at, peer, frame)| (at, peer, frame.as_bytes().len())));
+        shown.extend(sent.map(|(at, peer, frame)| (at, guests(&peer), frame.as_bytes().len())));
     }
     shown
 }
