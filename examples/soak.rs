@@ -25,6 +25,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use client::Client;
@@ -36,6 +37,9 @@ use subrosa::plan::{Counts, Plan};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use wire::{NodeName, Time};
+
+/// Clients that ask.
+const CLIENTS: usize = 3;
 
 /// Owners that are told apart; 0 is the process itself.
 const OWNERS: usize = 64;
@@ -193,24 +197,10 @@ fn main() {
             runtime.block_on(play(part, services, stopped)).unwrap();
         }));
     }
-    for (client, number) in (plan.nodes.len() + 1..plan.nodes.len() + 4).enumerate() {
-        let name = format!("client-{}", client + 1);
-        let (network, services) = (plan.network.clone(), services.clone());
-        let mut stopped = stopped.clone();
-        owners.push(Owner {
-            name,
-            role: "client",
-            number,
-        });
-        threads.push(on_own_thread(number, move |runtime| {
-            runtime.block_on(async {
-                let asking = ask(network, services);
-                tokio::select! {
-                    () = asking => {}
-                    _ = stopped.wait_for(|stop| *stop) => {}
-                }
-            });
-        }));
+    for client in 1..=CLIENTS {
+        let (owner, thread) = start_client(&plan, client, &services, stopped.clone());
+        owners.push(owner);
+        threads.push(thread);
     }
     let readings = watch_heaps(minutes, &owners, &accounts, &*clock, (genesis, &parameters));
     let verdict = report(&owners, &readings);
@@ -219,6 +209,30 @@ fn main() {
         let _ = thread.join();
     }
     assert!(verdict, "something grew");
+}
+
+fn start_client(
+    plan: &Plan,
+    client: usize,
+    services: &link::Services,
+    mut stopped: watch::Receiver<bool>,
+) -> (Owner, JoinHandle<()>) {
+    let owner = Owner {
+        name: format!("client-{client}"),
+        role: "client",
+        number: plan.nodes.len() + client,
+    };
+    let (network, services) = (plan.network.clone(), services.clone());
+    let thread = on_own_thread(owner.number, move |runtime| {
+        runtime.block_on(async {
+            let asking = ask(network, services);
+            tokio::select! {
+                () = asking => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        });
+    });
+    (owner, thread)
 }
 
 fn minutes() -> u64 {
@@ -230,10 +244,7 @@ fn minutes() -> u64 {
     }
 }
 
-fn on_own_thread(
-    number: usize,
-    run: impl FnOnce(&Runtime) + Send + 'static,
-) -> std::thread::JoinHandle<()> {
+fn on_own_thread(number: usize, run: impl FnOnce(&Runtime) + Send + 'static) -> JoinHandle<()> {
     let own = move || OWNER.set(number);
     std::thread::spawn(move || {
         own();
