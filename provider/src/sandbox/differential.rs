@@ -1,6 +1,7 @@
 //! The module says what the interpreter says, bit for bit, and costs what the compiler said.
 
 mod classic;
+mod planes;
 
 use std::sync::Arc;
 

@@ -40,7 +40,7 @@ pub(super) const WIDE: Local = Local(9);
 pub(super) const SUMS: [Local; 8] = eight(10);
 pub(super) const LANES: Local = Local(18);
 pub(super) const MORE_LANES: Local = Local(19);
-/// Addresses of eight trees' splits.
+/// Addresses of eight trees' splits; or counters and addresses of loops over planes.
 pub(super) const CURSORS: [Local; 8] = eight(20);
 
 const LOCALS: [(u32, ValType); 4] = [

@@ -1,6 +1,8 @@
 //! One kernel an operator. Addresses, counts and clamps are constants in the code.
 
 mod distances;
+mod elements;
+mod planes;
 mod trees;
 
 use graph::{Accumulator, Graph, Operator, ValueId, Weights};
@@ -12,6 +14,7 @@ use super::body::{
     at,
 };
 use super::layout::{COLUMNS, Layout, Place, ROWS, Storage, weight_bytes};
+pub(super) use planes::patches;
 
 /// Moves the caller's input to where the first node reads it. Leaves the status on the stack: 0 if
 /// every element is in its interval, else 1; the rest runs either way.
@@ -92,6 +95,29 @@ pub(super) fn node(graph: &Graph, layout: &Layout, node: usize) -> Result<Body, 
         }
         Operator::Distances { .. } => distances::distances(from, to, parameters[0]),
         Operator::Exponential { shift, .. } => distances::exponential(from, to, *shift, parameters),
+        Operator::Conv(conv) => planes::conv(from, to, conv, parameters, layout.scratch(node)),
+        Operator::MaxPool(window) => {
+            planes::pool(from, to, window, planes::Pool::Max, layout.scratch(node))
+        }
+        Operator::SumPool { window, bias } => {
+            let pool = planes::Pool::Sum(*bias);
+            planes::pool(from, to, window, pool, layout.scratch(node))
+        }
+        Operator::Select(select) => {
+            let inputs = this.inputs.iter().map(|&input| layout.value(input));
+            let inputs: Vec<Place> = inputs.collect();
+            elements::select(
+                &inputs,
+                to,
+                select.fill,
+                parameters[0],
+                layout.scratch(node),
+                layout.base(),
+            )
+        }
+        Operator::Table { lo, .. } => elements::table(from, to, *lo, parameters[0]),
+        Operator::Slopes { below, above } => elements::slopes(from, to, [*below, *above]),
+        Operator::Multiply => elements::multiply(from, layout.value(this.inputs[1]), to),
         _ => return Err(CompileError::NoKernel { node }),
     })
 }
@@ -100,33 +126,13 @@ pub(super) fn node(graph: &Graph, layout: &Layout, node: usize) -> Result<Body, 
 fn dense(from: Place, to: Place, weights: &Weights, [packed, biases]: [u32; 2]) -> Body {
     let turns = from.elements.div_ceil(COLUMNS as u32);
     let groups = to.elements.div_ceil(ROWS as u32);
-    let block = 8 * weight_bytes(weights) as u32;
     let mut body = Body::default();
     body.point(WEIGHTS, packed)
         .point(BESIDE, biases)
         .point(TO, to.address)
         .repeat(groups, OUTER, |body| {
             body.point(FROM, from.address);
-            for sum in SUMS {
-                body.op(I::V128Const(0)).set(sum);
-            }
-            body.repeat(turns, INNER, |body| {
-                for half in 0..2 {
-                    body.get(FROM).op(I::V128Load(at(16 * half, 4))).set(LANES);
-                    for (sum, row) in SUMS.into_iter().zip(0..) {
-                        let place = at((half * 8 + row) * block, 3);
-                        body.get(sum).get(WEIGHTS).op(match weights {
-                            Weights::Narrow(_) => I::V128Load8x8S(place),
-                            Weights::Wide(_) => I::V128Load(place),
-                        });
-                        body.get(LANES)
-                            .op(I::I32x4DotI16x8S)
-                            .op(I::I32x4Add)
-                            .set(sum);
-                    }
-                }
-                body.advance(FROM, 32).advance(WEIGHTS, 16 * block);
-            });
+            dot(body, FROM, turns, weights);
             for (four, half) in SUMS.as_chunks::<4>().0.iter().zip(0..) {
                 body.get(TO);
                 add_across(body, four);
@@ -138,6 +144,32 @@ fn dense(from: Place, to: Place, weights: &Weights, [packed, biases]: [u32; 2]) 
             body.advance(BESIDE, 32).advance(TO, 32);
         });
     body
+}
+
+/// Eight rows of weights times the elements at `from`: a sum a row, in lanes that are still to be
+/// added. Moves `from` and `WEIGHTS` behind what they read.
+fn dot(body: &mut Body, from: Local, turns: u32, weights: &Weights) {
+    let block = 8 * weight_bytes(weights) as u32;
+    for sum in SUMS {
+        body.op(I::V128Const(0)).set(sum);
+    }
+    body.repeat(turns, INNER, |body| {
+        for half in 0..2 {
+            body.get(from).op(I::V128Load(at(16 * half, 1))).set(LANES);
+            for (sum, row) in SUMS.into_iter().zip(0..) {
+                let place = at((half * 8 + row) * block, 3);
+                body.get(sum).get(WEIGHTS).op(match weights {
+                    Weights::Narrow(_) => I::V128Load8x8S(place),
+                    Weights::Wide(_) => I::V128Load(place),
+                });
+                body.get(LANES)
+                    .op(I::I32x4DotI16x8S)
+                    .op(I::I32x4Add)
+                    .set(sum);
+            }
+        }
+        body.advance(from, 32).advance(WEIGHTS, 16 * block);
+    });
 }
 
 /// Leaves one vector on the stack: the sums of the lanes of four.

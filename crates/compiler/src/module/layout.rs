@@ -1,10 +1,12 @@
 //! Where everything is in a module's memory: parameters first, then values on pages of their own.
 
 pub(super) mod forest;
+mod planes;
 
 use graph::{Accumulator, Graph, Operator, POWERS, ValueId, Weights};
 
 use forest::Forest;
+pub(super) use planes::{group_bytes, padded_len};
 
 use super::CompileError;
 
@@ -18,7 +20,8 @@ pub(super) const COLUMNS: usize = 16;
 const MAX_MEMORY: u32 = 64 << 20;
 
 const PAGE: u32 = 1 << 16;
-const LINE: u32 = 64;
+/// What addresses are aligned to.
+pub(super) const LINE: u32 = 64;
 
 /// How an element is kept in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +59,8 @@ pub(super) struct Layout {
     scratch: Vec<u32>,
     input: u32,
     output: u32,
+    /// Where values begin.
+    base: u32,
     end: u32,
 }
 
@@ -66,36 +71,45 @@ struct Segment {
 
 impl Layout {
     pub(super) fn new(graph: &Graph) -> Result<Self, CompileError> {
+        let memory = Memory::new(graph)?;
         let mut free = Free(LINE);
         let mut parameters = Vec::new();
-        for node in graph.nodes() {
+        for (place, node) in graph.nodes().iter().enumerate() {
             let columns = graph.elements(node.inputs[0]);
             if packed_len(&node.operator, columns) > MAX_MEMORY as usize {
                 return Err(CompileError::TooLarge { max: MAX_MEMORY });
             }
-            let [first, second] = pack(graph, &node.operator, node.inputs[0]);
+            let [first, second] = match &node.operator {
+                Operator::Select(select) => [
+                    planes::addresses(graph, node, select, &memory, place),
+                    Vec::new(),
+                ],
+                operator => pack(graph, operator, node.inputs[0]),
+            };
             parameters.push([free.segment(first)?, free.segment(second)?]);
         }
         free.turn_page();
-        let mut values = Vec::new();
-        for value in (0..=graph.output().0).map(ValueId) {
-            values.push(place(graph, value, &mut free)?);
-        }
-        let mut scratch = Vec::new();
-        for node in graph.nodes() {
-            let bytes = scratch_len(&node.operator, graph.elements(node.inputs[0]));
-            scratch.push(free.take(1, bytes)?);
-        }
-        let input = free.take(4, graph.elements(ValueId(0)))?;
-        let output = free.take(4, graph.elements(graph.output()))?;
+        let base = free.0;
+        let end = base.checked_add(memory.end);
+        let end = end.filter(|&end| end <= MAX_MEMORY - PAGE);
+        let moved = |place: Place| Place {
+            address: base + place.address,
+            ..place
+        };
         Ok(Self {
             parameters,
-            values,
-            scratch,
-            input,
-            output,
-            end: free.0,
+            end: end.ok_or(CompileError::TooLarge { max: MAX_MEMORY })?,
+            values: memory.values.into_iter().map(moved).collect(),
+            scratch: memory.scratch.iter().map(|at| base + at).collect(),
+            input: base + memory.input,
+            output: base + memory.output,
+            base,
         })
+    }
+
+    /// Where values begin: what addresses in data count from.
+    pub(super) const fn base(&self) -> u32 {
+        self.base
     }
 
     /// The value's place.
@@ -148,6 +162,44 @@ impl Layout {
     }
 }
 
+/// What a run writes, counted from where values begin.
+struct Memory {
+    values: Vec<Place>,
+    scratch: Vec<u32>,
+    input: u32,
+    output: u32,
+    end: u32,
+}
+
+impl Memory {
+    fn new(graph: &Graph) -> Result<Self, CompileError> {
+        let mut free = Free(0);
+        let mut values = Vec::new();
+        for value in (0..=graph.output().0).map(ValueId) {
+            values.push(place(graph, value, &mut free)?);
+        }
+        let mut scratch = Vec::new();
+        for (place, node) in graph.nodes().iter().enumerate() {
+            let bytes = match &node.operator {
+                Operator::Select(_) => planes::copies_len(node, &values, values[place + 1]),
+                operator => scratch_len(operator, graph.elements(node.inputs[0])),
+            };
+            scratch.push(free.take(1, bytes)?);
+        }
+        let input = free.take(4, graph.elements(ValueId(0)))?;
+        let output = free.take(4, graph.elements(graph.output()))?;
+        // Kernels may read a little behind the last of the planes.
+        free.take(1, planes::BEHIND)?;
+        Ok(Self {
+            values,
+            scratch,
+            input,
+            output,
+            end: free.0,
+        })
+    }
+}
+
 /// The first address that is not taken.
 struct Free(u32);
 
@@ -187,8 +239,9 @@ fn storage(graph: &Graph, value: ValueId) -> Storage {
 fn place(graph: &Graph, value: ValueId, free: &mut Free) -> Result<Place, CompileError> {
     let storage = storage(graph, value);
     let elements = graph.elements(value);
-    // Kernels read whole turns of columns and write whole groups of rows.
-    let room = elements.next_multiple_of(COLUMNS);
+    // Kernels read whole turns of columns and write whole groups of rows, and vectors of eight from
+    // any element on.
+    let room = (elements + 7).next_multiple_of(COLUMNS);
     Ok(Place {
         address: free.take(storage.bytes(), room)?,
         storage,
@@ -207,6 +260,9 @@ fn packed_len(operator: &Operator, columns: usize) -> usize {
         Operator::Requantise { multipliers, .. } => 2 * multipliers.len(),
         Operator::TreeEnsemble(ensemble) => Forest::len(ensemble),
         Operator::Distances { vectors } => 2 * vectors.len(),
+        Operator::Conv(conv) => planes::packed_len(conv),
+        Operator::Select(select) => 4 * select.indices.len(),
+        Operator::Table { entries, .. } => 2 * entries.len(),
         _ => 0,
     }
 }
@@ -215,6 +271,8 @@ fn packed_len(operator: &Operator, columns: usize) -> usize {
 fn scratch_len(operator: &Operator, elements: usize) -> usize {
     match operator {
         Operator::TreeEnsemble(ensemble) if forest::heeds_missing(ensemble) => 8 * elements,
+        Operator::Conv(conv) => padded_len(&conv.window) + planes::patch_len(conv),
+        Operator::MaxPool(window) | Operator::SumPool { window, .. } => padded_len(window),
         _ => 0,
     }
 }
@@ -254,19 +312,29 @@ fn pack(graph: &Graph, operator: &Operator, input: ValueId) -> [Vec<u8>; 2] {
             let powers = POWERS.iter().flat_map(|power| power.to_le_bytes());
             [multiplier.to_le_bytes().to_vec(), powers.collect()]
         }
+        Operator::Conv(conv) => planes::pack(conv),
+        Operator::Table { entries, .. } => {
+            let bytes = entries.iter().flat_map(|entry| entry.to_le_bytes());
+            [bytes.collect(), Vec::new()]
+        }
         _ => [Vec::new(), Vec::new()],
     }
 }
 
 /// Eight rows side by side, eight columns of each at a time; zeros where the matrix has none.
 fn interleave(weights: &Weights, rows: usize, columns: usize) -> Vec<u8> {
+    interleave_from(weights, 0, rows, columns)
+}
+
+/// As [`interleave`], of the rows from `first` on.
+fn interleave_from(weights: &Weights, first: usize, rows: usize, columns: usize) -> Vec<u8> {
     let mut packed = Vec::new();
     for group in (0..rows).step_by(ROWS) {
         for turn in (0..columns.next_multiple_of(COLUMNS)).step_by(8) {
             for row in group..group + ROWS {
                 for column in turn..turn + 8 {
                     if row < rows && column < columns {
-                        packed.extend(bytes(weights, row * columns + column));
+                        packed.extend(bytes(weights, (first + row) * columns + column));
                     } else {
                         packed.extend(std::iter::repeat_n(0, weight_bytes(weights)));
                     }
