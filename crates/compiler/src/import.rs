@@ -119,6 +119,9 @@ pub fn import_onnx(
     let model = ModelProto::parse_buf(onnx).map_err(|_| ImportError::Malformed)?;
     let float = lower::lower(&model, options.output.as_deref(), &mut budget)?;
     let float = normal::normalise(float);
+    if float.output == 0 {
+        return Err(ImportError::NoGraph);
+    }
     let calibration = Calibration::new(&float, calibration, options)?;
     let (quantised, widths, agreement) = quantise::widen::narrowest(&calibration)?;
     let report = Report::new(&calibration, &quantised, &widths, agreement)?;
@@ -153,6 +156,14 @@ impl Imported {
     /// [`ImportError::BadSample`] if a sample does not fit the model.
     pub fn agreement(&self, samples: &[Vec<f32>]) -> Result<Agreement, ImportError> {
         agreement(&self.float, &self.graph, &self.input, &self.output, samples)
+    }
+
+    /// What the float model says of `sample`: what the integers are compared with. `None` if the
+    /// sample does not fit.
+    #[must_use]
+    pub fn float(&self, sample: &[f32]) -> Option<Vec<f64>> {
+        self.input.quantise(sample).ok()?;
+        Some(self.float.run(sample))
     }
 
     /// The class that the float model gives `sample`: what the integers are compared with.
