@@ -116,8 +116,10 @@ pub fn import_onnx(
 ) -> Result<Imported, ImportError> {
     let mut budget = Budget::new(options.memory);
     scan::scan(onnx, &mut budget)?;
-    let model = ModelProto::parse_buf(onnx).map_err(|_| ImportError::Malformed)?;
-    let float = lower::lower(&model, options.output.as_deref(), &mut budget)?;
+    let float = {
+        let model = ModelProto::parse_buf(onnx).map_err(|_| ImportError::Malformed)?;
+        lower::lower(&model, options.output.as_deref(), &mut budget)?
+    };
     let float = normal::normalise(float);
     if float.output == 0 {
         return Err(ImportError::NoGraph);

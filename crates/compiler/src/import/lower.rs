@@ -346,7 +346,8 @@ impl<'b> Lowering<'b> {
             .filter(|&n| n > 0)
             .ok_or(Unsupported::Shape)?;
         self.elements = self.elements.saturating_add(count);
-        if self.elements > MAX_VALUES || self.float.nodes.len() >= MAX_FLOAT_NODES {
+        let room = self.budget.take(count.saturating_mul(ELEMENT_BYTES));
+        if self.elements > MAX_VALUES || self.float.nodes.len() >= MAX_FLOAT_NODES || !room {
             return Err(Unsupported::TooLarge);
         }
         self.float.nodes.push(FloatNode {
@@ -365,7 +366,7 @@ impl<'b> Lowering<'b> {
         self.products = self
             .products
             .saturating_add(weights.saturating_mul(positions));
-        let room = self.budget.take(weights.saturating_mul(4));
+        let room = self.budget.take(weights.saturating_mul(WEIGHT_BYTES));
         if self.parameters > MAX_PARAMETERS || self.products > MAX_PRODUCTS || !room {
             return Err(Unsupported::TooLarge);
         }
@@ -424,6 +425,12 @@ impl From<ImportError> for Refused {
 
 /// Most elements of all values before views are joined.
 const MAX_VALUES: usize = 2 * MAX_ELEMENTS;
+
+/// What a weight takes until it is an integer: the float, the float over integers, the integer.
+const WEIGHT_BYTES: usize = 16;
+
+/// What an element of a value takes while floats and integers run side by side.
+const ELEMENT_BYTES: usize = 16;
 
 /// Most float nodes: a node of a file may become several.
 const MAX_FLOAT_NODES: usize = 4 * MAX_NODES;

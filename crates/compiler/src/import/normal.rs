@@ -7,6 +7,8 @@
 mod fold;
 mod fuse;
 
+use std::mem::{Discriminant, discriminant};
+
 use super::float::{Affine, Conv, FloatGraph, FloatNode, FloatOperator};
 use graph::Window;
 
@@ -14,9 +16,9 @@ use graph::Window;
 /// the output does not need.
 pub(super) fn normalise(mut graph: FloatGraph) -> FloatGraph {
     for _ in 0..MAX_ROUNDS {
-        let before = graph.clone();
+        let before = form(&graph);
         graph = prune(fuse::fuse(fold::fold(graph)));
-        if graph == before {
+        if form(&graph) == before {
             break;
         }
     }
@@ -24,6 +26,13 @@ pub(super) fn normalise(mut graph: FloatGraph) -> FloatGraph {
         point(&mut graph, node);
     }
     graph
+}
+
+/// What every rewrite changes: the operators, and who takes what.
+fn form(graph: &FloatGraph) -> Vec<(Discriminant<FloatOperator>, Vec<usize>)> {
+    let nodes = graph.nodes.iter();
+    let form = nodes.map(|node| (discriminant(&node.operator), node.inputs.clone()));
+    form.collect()
 }
 
 /// More than any model needed; each round is sound by itself.

@@ -1,11 +1,11 @@
 //! Files as enemies make them: each ends in its named error.
 
 use graph::GraphError;
-use rten_onnx::onnx::{AttributeProto, DataLocation, DataType, StringStringEntryProto};
+use rten_onnx::onnx::{AttributeProto, DataLocation, DataType, NodeProto, StringStringEntryProto};
 
 use super::super::budget::Budget;
 use super::super::{ImportError, ImportOptions, Unsupported, import_onnx, scan};
-use super::{file, floats, import, integers, node, refused, samples, simple, value};
+use super::{file, floats, import, integers, node, refused, samples, simple, value, with_int};
 
 #[test]
 fn an_unknown_operator_is_refused_with_its_node() {
@@ -232,6 +232,152 @@ fn bits_out_of_range_are_refused() {
     assert_eq!(error, ImportError::BadOptions);
 }
 
+#[test]
+fn shapes_of_any_size_allocate_nothing() {
+    let huge = [1 << 40, i64::MAX, 3_000_000_000];
+    for size in huge {
+        let nodes = [
+            ("ConstantOfShape", vec!["s"]),
+            ("Expand", vec!["x", "s"]),
+            ("Reshape", vec!["x", "s"]),
+            ("Pad", vec!["x", "p"]),
+            ("Range", vec!["zero", "s", "one"]),
+        ];
+        for (operator, inputs) in nodes {
+            let nodes = vec![
+                node(operator, &inputs, "big"),
+                node("Add", &["x", "big"], "y"),
+            ];
+            let constants = vec![
+                integers("s", &[size]),
+                integers("p", &[0, size, 0, size]),
+                integers("zero", &[0]),
+                integers("one", &[1]),
+            ];
+            let error = refused(&file(nodes, constants));
+            let why = [Unsupported::TooLarge, Unsupported::Shape];
+            let named =
+                matches!(&error, ImportError::Unsupported { why: w, .. } if why.contains(w));
+            assert!(
+                named && error.to_string().contains("the_big_node"),
+                "{operator}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn values_that_double_and_double_are_refused_in_time() {
+    let names: Vec<String> = (0..64).map(|i| format!("v{i}")).collect();
+    let mut nodes = vec![node("Concat", &["x", "x"], "v0")];
+    for pair in names.windows(2) {
+        nodes.push(node("Concat", &[&pair[0], &pair[0]], &pair[1]));
+    }
+    nodes.push(node("Relu", &["v63"], "y"));
+    let nodes = nodes.into_iter().map(|node| match node.op_type.as_deref() {
+        Some("Concat") => with_int(node, "axis", 1),
+        _ => node,
+    });
+    let error = refused(&file(nodes.collect(), vec![]));
+    let why = Unsupported::TooLarge;
+    assert!(
+        matches!(error, ImportError::Unsupported { why: w, .. } if w == why),
+        "{error}"
+    );
+}
+
+#[test]
+fn windows_of_any_size_are_refused() {
+    let attribute = |mut node: NodeProto, name: &str, values: &[i64]| {
+        node.attribute.push(AttributeProto {
+            name: Some(name.to_owned()),
+            ints: values.to_vec(),
+            ..AttributeProto::default()
+        });
+        node
+    };
+    for (name, values) in [
+        ("pads", [i64::MAX; 4].as_slice()),
+        ("pads", &[1 << 16; 4]),
+        ("pads", &[-1, 0, 0, 0]),
+        ("pads", &[0; 3]),
+        ("strides", &[0, 1]),
+        ("strides", &[1 << 40, 1]),
+        ("dilations", &[-2, 1]),
+        ("dilations", &[9, 9]),
+        ("kernel_shape", &[1, 1]),
+    ] {
+        let conv = attribute(node("Conv", &["i", "k"], "y"), name, values);
+        let nodes = vec![node("Reshape", &["x", "s"], "i"), conv];
+        let constants = vec![
+            integers("s", &[1, 1, 1, 2]),
+            floats("k", &[1, 1, 1, 2], &[1.0, 2.0]),
+        ];
+        let error = refused(&file(nodes, constants));
+        assert!(
+            error.to_string().contains("the_y_node"),
+            "{name} {values:?}: {error}"
+        );
+    }
+    for group in [0, -1, 2, i64::MIN, i64::MAX] {
+        let conv = with_int(node("Conv", &["i", "k"], "y"), "group", group);
+        let nodes = vec![node("Reshape", &["x", "s"], "i"), conv];
+        let constants = vec![
+            integers("s", &[1, 1, 1, 2]),
+            floats("k", &[1, 1, 1, 2], &[1.0, 2.0]),
+        ];
+        assert!(import(&file(nodes, constants)).is_err());
+    }
+}
+
+#[test]
+fn an_import_keeps_to_its_memory() {
+    let side = 512;
+    let data = vec![0.5; side * side];
+    let big = floats("big", &[side as i64, side as i64], &data);
+    let mut model = file(vec![node("MatMul", &["x", "big"], "y")], vec![big]);
+    model.graph.as_mut().unwrap().input = vec![value("x", side as i64)];
+    let bytes = model.write_buf().unwrap();
+    let with = |memory| {
+        let options = ImportOptions {
+            memory,
+            ..ImportOptions::default()
+        };
+        import_onnx(&bytes, &[vec![1.0; side]], &options).map(|_| ())
+    };
+    // A megabyte of weights: the file again, its floats, four times as much to quantise them.
+    assert_eq!(with(1 << 19), Err(ImportError::TooManyParts));
+    let tensor = with(3 << 19);
+    assert!(
+        matches!(tensor, Err(ImportError::OverBudget { .. })),
+        "{tensor:?}"
+    );
+    let why = Unsupported::TooLarge;
+    let layer = with(5 << 20);
+    assert!(
+        matches!(&layer, Err(ImportError::Unsupported { why: w, .. }) if *w == why),
+        "{layer:?}"
+    );
+    assert_eq!(with(8 << 20), Ok(()));
+}
+
+#[test]
+fn constants_that_fold_to_nothing_finite_are_refused() {
+    let zero = || floats("z", &[2], &[0.0, 1.0]);
+    for nodes in [
+        vec![node("Div", &["x", "z"], "y")],
+        vec![node("Log", &["z"], "l"), node("Mul", &["x", "l"], "y")],
+        vec![node("Div", &["z", "z"], "n"), node("Add", &["x", "n"], "y")],
+    ] {
+        let error = refused(&file(nodes, vec![zero()]));
+        let why = Unsupported::NotFinite;
+        assert!(
+            matches!(error, ImportError::Unsupported { why: w, .. } if w == why),
+            "{error}"
+        );
+    }
+}
+
 /// Length-delimited field `number`.
 fn message(number: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![number << 3 | 2];
@@ -283,17 +429,37 @@ fn too_many_parts_are_refused() {
 
 #[test]
 fn no_bytes_make_the_importer_panic() {
-    let real = simple().write_buf().unwrap();
+    let conv = node("Conv", &["i", "k"], "c");
+    let window = vec![
+        node("Reshape", &["x", "s"], "i"),
+        conv,
+        node("Sigmoid", &["c"], "g"),
+        node("Mul", &["c", "g"], "m"),
+        with_int(node("Concat", &["m", "i"], "j"), "axis", 1),
+        with_int(node("Flatten", &["j"], "f"), "axis", 1),
+        node("Slice", &["f", "one", "two", "one"], "y"),
+    ];
+    let constants = vec![
+        integers("s", &[1, 1, 1, 2]),
+        integers("one", &[1]),
+        integers("two", &[3]),
+        floats("k", &[1, 1, 1, 1], &[2.0]),
+    ];
+    let windows = file(window, constants);
+    assert!(import(&windows).is_ok());
+    let real = [simple().write_buf().unwrap(), windows.write_buf().unwrap()];
     let options = ImportOptions::default();
     let samples = vec![vec![1.0, -2.0]];
     bolero::check!().for_each(|bytes: &[u8]| {
         let _ = import_onnx(bytes, &samples, &options);
-        // And the real file with a few bytes changed.
-        let mut changed = real.clone();
-        for (pair, step) in bytes.as_chunks::<2>().0.iter().zip(1..) {
-            let place = (usize::from(pair[0]) * step) % changed.len();
-            changed[place] = pair[1];
+        // And the real files with a few bytes changed.
+        for real in &real {
+            let mut changed = real.clone();
+            for (pair, step) in bytes.as_chunks::<2>().0.iter().zip(1..) {
+                let place = (usize::from(pair[0]) * step) % changed.len();
+                changed[place] = pair[1];
+            }
+            let _ = import_onnx(&changed, &samples, &options);
         }
-        let _ = import_onnx(&changed, &samples, &options);
     });
 }
