@@ -280,6 +280,10 @@ impl<'b> Lowering<'b> {
             node: node.name.clone(),
             operator: Label::new(node.operator()),
         })?;
+        if node.is_before_broadcasting() {
+            let (node, why) = (node.name.clone(), Unsupported::Attribute);
+            return Err(ImportError::Unsupported { node, why });
+        }
         self.name = node.name.clone();
         let refused = |why| match why {
             Refused::Unsupported(why) => ImportError::Unsupported {

@@ -38,6 +38,12 @@ impl<'a> OnnxNode<'a> {
         self.proto.op_type.as_deref().unwrap_or_default()
     }
 
+    /// Whether the node says how its inputs meet: files of versions before 7 do, and mean other
+    /// things by it.
+    pub(super) fn is_before_broadcasting(&self) -> bool {
+        self.has("broadcast") || self.has("consumed_inputs")
+    }
+
     /// How many outputs the file names.
     pub(super) fn outputs(&self) -> usize {
         self.proto.output.len()

@@ -90,7 +90,8 @@ fn batch_normalization(lowering: &mut Lowering<'_>, node: &OnnxNode<'_>) -> Made
     let [_, channels, rest @ ..] = x.dims.as_slice() else {
         return Err(Unsupported::Shape.into());
     };
-    if node.int("training_mode", 0)? != 0 || node.inputs.len() != 5 {
+    let plain = node.int("training_mode", 0)? == 0 && node.int("spatial", 1)? == 1;
+    if !plain || node.inputs.len() != 5 {
         return Err(Unsupported::Attribute.into());
     }
     let vector = |place: usize| -> Result<Vec<f64>, Unsupported> {
