@@ -80,11 +80,12 @@ fn exact(loss: f64) -> f64 {
             let of = |row: &usize| rows[*row][pivot].abs();
             of(a).total_cmp(&of(b))
         });
-        rows.swap(pivot, best.unwrap());
-        for below in pivot + 1..n {
-            let factor = rows[below][pivot] / rows[pivot][pivot];
-            for column in pivot..=n {
-                rows[below][column] -= factor * rows[pivot][column];
+        rows.swap(pivot, best.expect("a row is left"));
+        let above = rows[pivot].clone();
+        for row in rows.iter_mut().skip(pivot + 1) {
+            let factor = row[pivot] / above[pivot];
+            for (value, above) in row.iter_mut().zip(&above).skip(pivot) {
+                *value -= factor * above;
             }
         }
     }
@@ -150,8 +151,8 @@ fn the_parameters_keep_both_bounds_by_the_closed_form_and_exactly() {
         exact(hops),
         needed.ln() / divergence
     );
-    for links in [0.005, 0.01] {
-        let loss = 1.0 - (1.0 - links as f64).powi(6);
+    for links in [0.005f64, 0.01] {
+        let loss = 1.0 - (1.0 - links).powi(6);
         println!(
             "{links} a link is {loss:.3} a loop: alarm after {:.2e} loops",
             exact(loss)
@@ -227,7 +228,7 @@ impl World {
         };
         self.book
             .leave(self.now, identifier, route, LoopBook::PATIENCE);
-        let gap = Rate::new(3.0).unwrap().draw(rng);
+        let gap = Rate::new(3.0).expect("a rate").draw(rng);
         self.now = self.now.after(gap);
         if !lost {
             self.book.come_back(&identifier);

@@ -172,7 +172,7 @@ fn troubled(burst: usize, refused: u64) -> Vec<(Time, bool, usize)> {
                 run.network.arrive(&packet);
             }
         }
-        if turn % 100 == 0 {
+        if turn % 100 == 99 {
             run.network.gateway.unsent(refused, Refusal::Overload);
         }
         let due = run.network.gateway.poll_timeout().unwrap();
