@@ -145,6 +145,8 @@ fn main() {
     let parameters = Parameters {
         epoch: Duration::from_secs(120),
         overlap: Duration::from_secs(30),
+        // A vote that a busy machine does not miss.
+        vote_step: Duration::from_secs(3),
         ..Parameters::demo()
     };
     let services = subrosa::services();
@@ -264,7 +266,7 @@ async fn ask(network: directory::Network, services: link::Services) {
         .network(network)
         .class(1)
         .dummy_inputs(subrosa::dummy_inputs())
-        .patience(Duration::from_secs(60))
+        .patience(Duration::from_secs(120))
         .connect(services)
         .await
         .unwrap();

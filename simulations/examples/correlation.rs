@@ -1,5 +1,6 @@
 //! Flow correlation against a thousand sessions, with cover and without, and on the gateways'
-//! links to the mixes. `cargo run --release -p subrosa-simulations --example correlation [SEED]`
+//! links to the mixes. `cargo run --release -p subrosa-simulations --example correlation [-- SEED
+//! [TOWNS]]`: 40 towns of 25 sessions unless fewer are asked for.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,17 +19,16 @@ const TOWN: Town = Town {
 /// Towns of 25 sessions.
 const TOWNS: u64 = 40;
 
-/// Towns for each number of clients a gateway, of 8 sessions.
-const GATEWAY_TOWNS: u64 = 10;
-
 fn main() {
-    let seed = std::env::args()
-        .nth(1)
-        .map_or(1, |seed| seed.parse().unwrap());
+    let mut arguments = std::env::args()
+        .skip(1)
+        .map(|number| number.parse().unwrap());
+    let seed = arguments.next().unwrap_or(1);
+    let towns: u64 = arguments.next().unwrap_or(TOWNS);
     let edges = ranks(
         &TOWN,
         seed,
-        TOWNS,
+        towns,
         &[View::Everything, View::QuestionsAlone],
     );
     println!("client's and provider's links, sessions of a minute, 15 questions each:");
@@ -42,7 +42,7 @@ fn main() {
             idle: 16 * each - 16,
             gateways: 16,
         };
-        let mixes = ranks(&town, seed, GATEWAY_TOWNS, &[View::Mixes]);
+        let mixes = ranks(&town, seed, towns.div_ceil(4), &[View::Mixes]);
         show(&format!("{each} a gateway"), &mixes[0]);
     }
 }
