@@ -1,6 +1,7 @@
 //! What is asked: numbers as the asker has them, made integers by the model's own law.
 
-use directory::{Finite, InputSchema, ModelCard};
+use directory::{Encoding, Finite, InputSchema, ModelCard};
+use graph::ordered;
 use zeroize::Zeroizing;
 
 use crate::QueryError;
@@ -116,9 +117,15 @@ impl<const N: usize> From<[i32; N]> for Input {
     }
 }
 
-/// `clamp(round((x - zero) / scale), lo, hi)`: quotient in `f64`, halves away from zero
-/// (docs/spec/model.md, 6). `None` unless `number` is finite.
+/// The integer of `number`: its own in the order of floats, or `clamp(round((x - zero) / scale), lo,
+/// hi)`, quotient in `f64`, halves away from zero (docs/spec/model.md, 6). `None` if there is none:
+/// what is missing, or infinite.
 fn quantise(schema: &InputSchema, element: usize, number: f32) -> Option<i32> {
+    let stand_in = schema.missing.get(element).filter(|_| number.is_nan());
+    let number = stand_in.map_or(number, |stand_in| stand_in.get());
+    if schema.encoding == Encoding::Ordered {
+        return in_range(schema, ordered(number));
+    }
     let zero = f64::from(of_element(&schema.zero, element)?);
     let scale = f64::from(of_element(&schema.scale, element)?);
     let steps = (f64::from(number) - zero) / scale;

@@ -1,7 +1,7 @@
 //! What a provider tells the catalogue of a model.
 
 use compiler::Model;
-use directory::{Finite, InputSchema, Line, ModelCard, ModelName, OutputSchema};
+use directory::{Encoding, Finite, InputSchema, Line, ModelCard, ModelName, OutputSchema};
 use sphinx::Geometry;
 
 use crate::ProviderError;
@@ -47,6 +47,11 @@ pub fn model_card(geometry: Geometry, model: &Model) -> Result<ModelCard, Provid
         class,
         input: InputSchema {
             elements: model.input.elements,
+            encoding: match model.input.encoding {
+                compiler::Encoding::Scaled => Encoding::Scaled,
+                compiler::Encoding::Ordered => Encoding::Ordered,
+            },
+            missing: finite(&model.input.missing).ok_or_else(|| unlisted("input missing"))?,
             scale: finite(&model.input.scale).ok_or_else(|| unlisted("input scale"))?,
             zero: finite(&model.input.zero).ok_or_else(|| unlisted("input zero"))?,
             lo: model.input.lo,

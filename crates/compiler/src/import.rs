@@ -85,7 +85,7 @@ pub struct Imported {
     pub graph: Graph,
     /// How numbers become its input.
     pub input: InputSchema,
-    /// What its output means; without labels.
+    /// What its output means; with the labels of the file.
     pub output: OutputSchema,
     /// What the import did, layer by layer.
     pub report: Report,
@@ -116,16 +116,17 @@ pub fn import_onnx(
 ) -> Result<Imported, ImportError> {
     let mut budget = Budget::new(options.memory);
     scan::scan(onnx, &mut budget)?;
-    let float = {
+    let lowered = {
         let model = ModelProto::parse_buf(onnx).map_err(|_| ImportError::Malformed)?;
         lower::lower(&model, options.output.as_deref(), &mut budget)?
     };
-    let float = normal::normalise(float);
+    let float = normal::normalise(lowered.float);
     if float.output == 0 {
         return Err(ImportError::NoGraph);
     }
-    let calibration = Calibration::new(&float, calibration, options)?;
-    let (quantised, widths, agreement) = quantise::widen::narrowest(&calibration)?;
+    let calibration = Calibration::new(&float, lowered.missing, calibration, options)?;
+    let (mut quantised, widths, agreement) = quantise::widen::narrowest(&calibration)?;
+    quantised.output.labels = lowered.labels;
     let report = Report::new(&calibration, &quantised, &widths, agreement)?;
     Ok(Imported {
         graph: quantised.graph,
@@ -173,7 +174,7 @@ impl Imported {
     #[must_use]
     pub fn float_class(&self, sample: &[f32]) -> Option<usize> {
         self.input.quantise(sample).ok()?;
-        let meant = self.float.run(sample);
+        let meant = self.float.run(&self.input.imputed(sample));
         place_of_largest(&meant, meant.len())
     }
 }
@@ -196,7 +197,7 @@ fn agreement(
         let bad = |why| ImportError::BadSample { place, why };
         let integers = input.quantise(sample).map_err(|e| bad(e.into()))?;
         let said = graph.run(&integers).map_err(|e| bad(e.into()))?;
-        runs.push((said, float.run(sample)));
+        runs.push((said, float.run(&input.imputed(sample))));
     }
     let reach = runs.iter().flat_map(|(_, meant)| meant);
     let reach = reach.fold(0.0_f64, |reach, y| reach.max(y.abs()));

@@ -12,5 +12,5 @@ pub use import::{
 };
 pub use model::{ArchHash, Model, ModelError, ModelSource, ModuleHash, import};
 pub use module::{CompileError, Module, compile};
-pub use schema::{InputSchema, OutputSchema, QuantiseError};
+pub use schema::{Encoding, InputSchema, OutputSchema, QuantiseError};
 pub use shipped::{Sample, Shipped, shipped};

@@ -1,15 +1,18 @@
 //! What stands between a client's floats and a graph's integers (docs/spec/model.md, 6).
 
+use graph::ordered;
 use thiserror::Error;
 
-/// How a client's numbers become the graph's input.
-///
-/// Quantising is a step of the client, outside the graph: `q_i = clamp(round((x_i - zero_i) /
-/// scale_i), lo, hi)`.
+/// How a client's numbers become the graph's input: a step of the client, outside the graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InputSchema {
     /// How many numbers the model takes.
     pub elements: u32,
+    /// What an integer says of a number.
+    pub encoding: Encoding,
+    /// What stands for a number that the asker does not know (not a number): one an element. If
+    /// there are none, such a number is refused, unless the encoding has an integer for it.
+    pub missing: Vec<f32>,
     /// What one step of an integer is worth: one for all elements, or one an element. Finite,
     /// above zero.
     pub scale: Vec<f32>,
@@ -21,11 +24,21 @@ pub struct InputSchema {
     pub hi: i32,
 }
 
+/// What the integers of an input say of its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `q_i = clamp(round((x_i - zero_i) / scale_i), lo, hi)`.
+    Scaled,
+    /// The number itself, as the integer that [`graph::ordered`] makes of its bits. No scale, no zero.
+    Ordered,
+}
+
 impl InputSchema {
-    /// The integers for `numbers`: quotient in `f64`, halves away from zero.
+    /// The integers for `numbers`: if scaled, quotient in `f64`, halves away from zero.
     ///
     /// # Errors
-    /// [`QuantiseError`] if there are too many or too few, or one is infinite or not a number.
+    /// [`QuantiseError`] if there are too many or too few, one is not a number where that has no
+    /// integer, or one is infinite where numbers are scaled.
     pub fn quantise(&self, numbers: &[f32]) -> Result<Vec<i32>, QuantiseError> {
         let expected = self.elements as usize;
         if numbers.len() != expected {
@@ -33,6 +46,13 @@ impl InputSchema {
             return Err(QuantiseError::WrongLength { expected, got });
         }
         let quantise = |(element, number): (usize, &f32)| {
+            if self.encoding == Encoding::Ordered {
+                let integer = ordered(*number);
+                let known = (self.lo..=self.hi).contains(&integer);
+                return known
+                    .then_some(integer)
+                    .ok_or(QuantiseError::NotFinite { element });
+            }
             if !number.is_finite() {
                 return Err(QuantiseError::NotFinite { element });
             }
@@ -40,7 +60,17 @@ impl InputSchema {
                 (f64::from(*number) - pick(&self.zero, element)) / pick(&self.scale, element);
             Ok(steps.round().clamp(self.lo.into(), self.hi.into()) as i32)
         };
+        let numbers = self.imputed(numbers);
         numbers.iter().enumerate().map(quantise).collect()
+    }
+
+    /// `numbers` with the stand-ins of those that are missing.
+    pub(crate) fn imputed(&self, numbers: &[f32]) -> Vec<f32> {
+        let known = |(element, number): (usize, &f32)| match self.missing.get(element) {
+            Some(stand_in) if number.is_nan() => *stand_in,
+            _ => *number,
+        };
+        numbers.iter().enumerate().map(known).collect()
     }
 }
 
@@ -116,6 +146,8 @@ mod tests {
     fn schema(scale: &[f32], zero: &[f32]) -> InputSchema {
         InputSchema {
             elements: 3,
+            encoding: Encoding::Scaled,
+            missing: vec![],
             scale: scale.to_vec(),
             zero: zero.to_vec(),
             lo: -100,
@@ -146,6 +178,39 @@ mod tests {
             let error = schema.quantise(&[0.0, bad, 0.0]).unwrap_err();
             assert_eq!(error, QuantiseError::NotFinite { element: 1 });
         }
+    }
+
+    #[test]
+    fn an_ordered_input_takes_what_its_interval_takes() {
+        let to = |hi: f32, missing: &[f32]| InputSchema {
+            encoding: Encoding::Ordered,
+            missing: missing.to_vec(),
+            lo: ordered(f32::NEG_INFINITY),
+            hi: ordered(hi),
+            ..schema(&[1.0], &[0.0])
+        };
+        let numbers = [f32::INFINITY, -1e-45, f32::NAN];
+        let known = [2_139_095_040, -2];
+        let element = 2;
+        let refused = to(f32::INFINITY, &[]).quantise(&numbers);
+        assert_eq!(refused, Err(QuantiseError::NotFinite { element }));
+        let missing = to(f32::NAN, &[]).quantise(&numbers);
+        assert_eq!(missing, Ok(vec![known[0], known[1], i32::MAX]));
+        let stands_in = to(f32::INFINITY, &[7.0, 8.0, 0.0]).quantise(&numbers);
+        assert_eq!(stands_in, Ok(vec![known[0], known[1], 0]));
+    }
+
+    #[test]
+    fn what_is_missing_is_scaled_as_its_stand_in() {
+        let schema = InputSchema {
+            missing: vec![5.0, 6.0, 7.0],
+            ..schema(&[2.0], &[1.0])
+        };
+        assert_eq!(
+            schema.quantise(&[f32::NAN, 3.0, f32::NAN]),
+            Ok(vec![2, 1, 3])
+        );
+        assert!(schema.quantise(&[f32::INFINITY, 3.0, 3.0]).is_err());
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub use network::{AuthorityEntry, Network, NetworkDraft};
 pub use parameters::Parameters;
 pub use schedule::Schedule;
 pub use service::{
-    Finite, InputSchema, Line, ModelCard, ModelName, OutputSchema, ServiceDescriptor, ServiceDraft,
+    Encoding, Finite, InputSchema, Line, ModelCard, ModelName, OutputSchema, ServiceDescriptor,
+    ServiceDraft,
 };
 pub use subscriber::{Subscriber, SubscriberEvent};
 pub use topology::{Place, Relay, Topology};

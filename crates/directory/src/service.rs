@@ -219,12 +219,16 @@ pub struct ModelCard {
     pub fuel: u64,
 }
 
-/// A model's input, and how a client's numbers become integers before the graph:
-/// `clamp(round((x - zero) / scale), lo, hi)`, halves away from zero (docs/spec/model.md).
+/// A model's input, and how a client's numbers become integers before the graph (docs/spec/model.md,
+/// 6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSchema {
     /// Elements of one input: 1 to [`InputSchema::MAX_ELEMENTS`].
     pub elements: u32,
+    /// What an integer says of a number.
+    pub encoding: Encoding,
+    /// What stands for a number that the asker does not know: none, or one an element.
+    pub missing: Vec<Finite>,
     /// What one step is worth, above zero: one for all elements, or one an element.
     pub scale: Vec<Finite>,
     /// What integer 0 stands for: one for all elements, or one an element.
@@ -233,6 +237,15 @@ pub struct InputSchema {
     pub lo: i32,
     /// Largest integer.
     pub hi: i32,
+}
+
+/// What the integers of an input say of its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `clamp(round((x - zero) / scale), lo, hi)`, halves away from zero.
+    Scaled,
+    /// The number itself, as the integer of the same order that its bits make; scale is 1, zero 0.
+    Ordered,
 }
 
 /// A model's output.
@@ -287,6 +300,7 @@ impl InputSchema {
             && one_or_each(&self.scale)
             && one_or_each(&self.zero)
             && self.scale.iter().all(|scale| scale.get() > 0.0)
+            && (self.missing.is_empty() || self.missing.len() == each)
             && self.lo <= self.hi
     }
 }
@@ -374,6 +388,11 @@ impl Decode for ModelCard {
 impl Encode for InputSchema {
     fn encode(&self, writer: &mut Writer) {
         writer.u32(self.elements);
+        writer.u8(match self.encoding {
+            Encoding::Scaled => 0,
+            Encoding::Ordered => 1,
+        });
+        writer.list(&self.missing);
         writer.list(&self.scale);
         writer.list(&self.zero);
         signed(self.lo, writer);
@@ -385,6 +404,12 @@ impl Decode for InputSchema {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let schema = Self {
             elements: reader.u32()?,
+            encoding: match reader.u8()? {
+                0 => Encoding::Scaled,
+                1 => Encoding::Ordered,
+                _ => return Err(DecodeError::OutOfRange),
+            },
+            missing: reader.list(Self::MAX_EACH)?,
             scale: reader.list(Self::MAX_EACH)?,
             zero: reader.list(Self::MAX_EACH)?,
             lo: read_signed(reader)?,

@@ -7,6 +7,7 @@ mod exponential;
 mod graph;
 mod interpreter;
 mod operator;
+mod order;
 mod planes;
 mod range;
 mod trees;
@@ -20,6 +21,7 @@ pub use graph::{
 };
 pub use interpreter::InputError;
 pub use operator::{Accumulator, Conv, MAX_COORDINATE, Operator, Select, Weights};
+pub use order::ordered;
 pub use range::Range;
 pub use trees::{MAX_DEPTH, MISSING, Split, Tree, TreeEnsemble};
 pub use window::Window;

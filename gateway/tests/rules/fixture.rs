@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{
-    Descriptor, Document, DocumentHash, Finite, Identity, InputSchema, Line, ModelCard, ModelName,
-    NodeDescriptor, NodeDraft, OutputSchema, Parameters, Previous, Role, ServiceDescriptor,
-    ServiceDraft, Topology,
+    Descriptor, Document, DocumentHash, Encoding, Finite, Identity, InputSchema, Line, ModelCard,
+    ModelName, NodeDescriptor, NodeDraft, OutputSchema, Parameters, Previous, Role,
+    ServiceDescriptor, ServiceDraft, Topology,
 };
 use link::{Frame, GuestId, Peer};
 use mix::peel::Window;
@@ -130,6 +130,8 @@ impl Network {
             class: AnswerClass::One,
             input: InputSchema {
                 elements: 30,
+                encoding: Encoding::Scaled,
+                missing: vec![],
                 scale: vec![one],
                 zero: vec![one],
                 lo: -128,

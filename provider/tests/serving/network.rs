@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{
-    Document, DocumentHash, Finite, Identity, InputSchema, Line, ModelCard, ModelName,
+    Document, DocumentHash, Encoding, Finite, Identity, InputSchema, Line, ModelCard, ModelName,
     NodeDescriptor, NodeDraft, OutputSchema, Parameters, Previous, Role, ServiceDescriptor,
     Topology,
 };
@@ -88,6 +88,8 @@ pub(crate) fn card(name: &str, inputs: u32, outputs: u32, class: AnswerClass) ->
         class,
         input: InputSchema {
             elements: inputs,
+            encoding: Encoding::Scaled,
+            missing: vec![],
             scale: vec![one],
             zero: vec![Finite::new(0.0).unwrap()],
             lo: -100,

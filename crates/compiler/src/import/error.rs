@@ -180,6 +180,40 @@ pub enum Unsupported {
     /// No integer operator says this.
     #[error("no integer operator says this")]
     NoIntegers,
+    /// Lists of attributes that belong together do not fit in length.
+    #[error("attribute lists do not fit each other in length")]
+    Lengths,
+    /// Classes without names, too many, or names that are none.
+    #[error("the classes' names do not fit")]
+    Labels,
+    /// A tree names a node twice, or a node, feature or output that is not there.
+    #[error("a tree names a node twice, or a node, feature or output that is not there")]
+    TreeNode,
+    /// A tree has a cycle, a node with two parents, more than one root, or is too deep.
+    #[error("a tree has a cycle, a node with two parents, no one root, or is too deep")]
+    TreeShape,
+    /// A threshold is not a number.
+    #[error("a threshold is not a number")]
+    Threshold,
+    /// What trees compare is not the model's input, or was changed in a way that cannot be undone
+    /// exactly.
+    #[error("trees need the model's own numbers, or these added to, multiplied or clamped")]
+    TreeInput,
+    /// Two classes with a score each: runtimes do not agree on what decides.
+    #[error("trees for two classes need one score, not two")]
+    TwoScores,
+    /// The smallest or largest leaf instead of a sum.
+    #[error("leaves can only be added or averaged")]
+    Aggregate,
+    /// A kernel that is neither linear nor radial.
+    #[error("the kernel must be linear or radial")]
+    Kernel,
+    /// Classes decided by probabilities of pairs.
+    #[error("probabilities of pairs are not supported; export without them")]
+    Probabilities,
+    /// An imputer that is not the first of all, or takes a number for missing.
+    #[error("an imputer must be first, once, and for what is not a number")]
+    Imputer,
     /// Softmax is supported at the end, or before ArgMax.
     #[error("supported only at the end of a model, or before ArgMax")]
     NotAtEnd,

@@ -4,14 +4,18 @@
 //! operator here is what is left of many of ONNX's: `operators/` says which become what.
 
 mod elementary;
+mod forest;
 mod function;
 mod linear;
+mod machine;
 mod select;
 
 use graph::Window;
 
+pub(super) use forest::{FloatTree, Forest};
 pub(super) use function::{Binary, Function, Unary};
 pub(super) use linear::{Affine, Conv, Dense};
+pub(super) use machine::{Machine, pairs};
 pub(super) use select::Select;
 
 use super::Label;
@@ -62,6 +66,12 @@ pub(super) enum FloatOperator {
     SumPool { window: Window, factor: f64 },
     /// Elements of the inputs, in another order.
     Select(Select),
+    /// Trees over the model's input.
+    Forest(Forest),
+    /// A support vector machine.
+    Machine(Machine),
+    /// How many of the pairs of so many classes each class wins, by a decision a pair.
+    Votes(usize),
     /// Kept only where leaving it out changes no order: evaluated as its argument.
     Softmax,
     /// The place of the first of the largest.
@@ -150,6 +160,9 @@ impl FloatNode {
                 let inputs: Vec<&[f64]> = (0..self.inputs.len()).map(input).collect();
                 select.run(&inputs)
             }
+            FloatOperator::Forest(forest) => forest.run(input(0)),
+            FloatOperator::Machine(machine) => machine.run(input(0)),
+            FloatOperator::Votes(classes) => machine::votes(input(0), *classes),
             FloatOperator::Softmax => input(0).to_vec(),
             FloatOperator::ArgMax => {
                 let x = input(0);

@@ -17,12 +17,21 @@ use super::tensor::{Content, Tensor, elements};
 use super::value::{Float, Kind, Value};
 use super::{ImportError, Label, Unsupported, operators};
 
+/// A float model, and what its file says beside it.
+pub(super) struct Lowered {
+    pub(super) float: FloatGraph,
+    /// What the classes are called, if the file says.
+    pub(super) labels: Vec<String>,
+    /// What stands for missing numbers, one an element, if the file says.
+    pub(super) missing: Vec<f32>,
+}
+
 /// Reads the graph of `model` as far as `wanted` needs it.
 pub(super) fn lower(
     model: &ModelProto,
     wanted: Option<&str>,
     budget: &mut Budget,
-) -> Result<FloatGraph, ImportError> {
+) -> Result<Lowered, ImportError> {
     let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
     let output = output(graph, wanted)?;
     let makers = makers(graph)?;
@@ -35,7 +44,28 @@ pub(super) fn lower(
     for place in needed {
         names.admit(&mut lowering, opset(model), place)?;
     }
-    names.finish(lowering, output)
+    let count = graph.output.len();
+    let mut lowered = names.finish(lowering, output)?;
+    // A classifier's two outputs are its label and its scores. Who does not choose gets the scores
+    // that the label is made of.
+    if wanted.is_none() && count > 1 {
+        lowered.float.output = judged(&lowered.float).ok_or(ImportError::OutputCount { count })?;
+    }
+    Ok(lowered)
+}
+
+/// The scores of which the output is the first of the largest.
+fn judged(float: &FloatGraph) -> Option<usize> {
+    let mut place = float.output;
+    loop {
+        let node = float.nodes.get(place.checked_sub(1)?)?;
+        match &node.operator {
+            FloatOperator::ArgMax => return node.inputs.first().copied(),
+            // A class in another shape.
+            FloatOperator::Select(select) if select.is_identity(1) => place = node.inputs[0],
+            _ => return None,
+        }
+    }
 }
 
 /// The version of the operators without a domain.
@@ -50,7 +80,7 @@ fn opset(model: &ModelProto) -> i64 {
 fn output<'a>(graph: &'a GraphProto, wanted: Option<&str>) -> Result<&'a str, ImportError> {
     let names: Vec<&str> = graph.output.iter().map(name).collect();
     match (wanted, names.as_slice()) {
-        (None, [name]) => Ok(name),
+        (None, [name] | [name, _]) => Ok(name),
         (None, names) => Err(ImportError::OutputCount { count: names.len() }),
         (Some(wanted), names) => {
             let found = names.iter().find(|name| **name == wanted);
@@ -199,7 +229,7 @@ impl<'a> Names<'a> {
         })
     }
 
-    fn finish(self, lowering: Lowering<'_>, output: &str) -> Result<FloatGraph, ImportError> {
+    fn finish(self, lowering: Lowering<'_>, output: &str) -> Result<Lowered, ImportError> {
         let Some(Value::Float(float)) = self.values.get(output) else {
             let name = Label::new(output);
             return Err(ImportError::UnknownOutput { name });
@@ -207,9 +237,22 @@ impl<'a> Names<'a> {
         if float.place == 0 {
             return Err(ImportError::NoGraph);
         }
+        // What stands in for missing numbers stands in for all that use the input.
+        if let Some(imputed) = lowering.imputed {
+            let mut nodes = lowering.float.nodes.iter().zip(1..);
+            let other = nodes.find(|(node, place)| node.inputs.contains(&0) && *place != imputed);
+            if let Some((node, _)) = other {
+                let (node, why) = (node.name.clone(), Unsupported::Imputer);
+                return Err(ImportError::Unsupported { node, why });
+            }
+        }
         let mut graph = lowering.float;
         graph.output = float.place;
-        Ok(graph)
+        Ok(Lowered {
+            float: graph,
+            labels: lowering.labels,
+            missing: lowering.missing,
+        })
     }
 }
 
@@ -246,6 +289,12 @@ fn input_dims(input: &ValueInfoProto) -> Option<Vec<usize>> {
 pub(super) struct Lowering<'b> {
     pub(super) float: FloatGraph,
     pub(super) budget: &'b mut Budget,
+    /// What the classes are called.
+    pub(super) labels: Vec<String>,
+    /// What stands for missing numbers, one an element.
+    pub(super) missing: Vec<f32>,
+    /// The value that is the input with the stand-ins in it.
+    pub(super) imputed: Option<usize>,
     /// Weights of all layers so far: one constant may be used by many.
     parameters: usize,
     /// Elements of all values so far.
@@ -266,6 +315,9 @@ impl<'b> Lowering<'b> {
         Self {
             float,
             budget,
+            labels: Vec::new(),
+            missing: Vec::new(),
+            imputed: None,
             parameters: 0,
             elements,
             products: 0,
@@ -400,7 +452,7 @@ impl<'b> Lowering<'b> {
     pub(super) fn real(&mut self, value: &Value) -> Result<Float, Unsupported> {
         let float = self.float(value)?;
         match float.kind {
-            Kind::Quantised { .. } => Err(Unsupported::Operand),
+            Kind::Quantised { .. } | Kind::Class => Err(Unsupported::Operand),
             Kind::Real | Kind::Whole => Ok(float),
         }
     }

@@ -113,6 +113,11 @@ impl<'a> OnnxNode<'a> {
         }
     }
 
+    /// A number that need not be finite; `None` if it is not there.
+    pub(super) fn raw_number(&self, name: &str) -> Option<f32> {
+        self.attribute(name).map(|a| a.f.unwrap_or(0.0))
+    }
+
     /// A list of whole numbers; `None` if it is not there.
     pub(super) fn ints(&self, name: &str) -> Option<&'a [i64]> {
         self.attribute(name).map(|a| a.ints.as_slice())
@@ -127,6 +132,11 @@ impl<'a> OnnxNode<'a> {
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
         self.attribute(name)
             .map(|a| a.s.as_deref().unwrap_or_default())
+    }
+
+    /// A list of words; `None` if it is not there.
+    pub(super) fn texts(&self, name: &str) -> Option<&'a [String]> {
+        self.attribute(name).map(|a| a.strings.as_slice())
     }
 
     /// A constant; `None` if it is not there.

@@ -6,6 +6,7 @@
 
 mod fold;
 mod fuse;
+mod merge;
 
 use std::mem::{Discriminant, discriminant};
 
@@ -17,7 +18,7 @@ use graph::Window;
 pub(super) fn normalise(mut graph: FloatGraph) -> FloatGraph {
     for _ in 0..MAX_ROUNDS {
         let before = form(&graph);
-        graph = prune(fuse::fuse(fold::fold(graph)));
+        graph = prune(merge::merge(fuse::fuse(fold::fold(graph))));
         if form(&graph) == before {
             break;
         }

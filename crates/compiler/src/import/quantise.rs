@@ -6,16 +6,18 @@
 
 mod emit;
 mod layer;
+mod machine;
 mod plan;
 pub(super) mod widen;
 
-use graph::{Graph, InputType};
+use graph::{Graph, InputType, ordered};
 
 use super::float::{FloatGraph, FloatOperator};
-use super::{ImportError, ImportOptions, InputScale};
-use crate::{InputSchema, OutputSchema};
+use super::{ImportError, ImportOptions, InputScale, Unsupported};
+use crate::{Encoding, InputSchema, OutputSchema};
 use emit::Emitter;
 pub(super) use emit::{Layer, Made};
+use machine::Grid;
 pub(super) use widen::Widths;
 
 /// A float model as integers.
@@ -33,18 +35,22 @@ pub(super) struct Quantised {
 /// What calibration found: the same for all widths.
 pub(super) struct Calibration<'a> {
     pub(super) float: &'a FloatGraph,
-    pub(super) samples: &'a [Vec<f32>],
+    /// With stand-ins for what is missing.
+    pub(super) samples: Vec<Vec<f32>>,
     /// The largest magnitude that each value took over the samples.
     pub(super) reach: Vec<f64>,
     pub(super) options: &'a ImportOptions,
     input: InputSchema,
+    /// How the machine that takes the input measures distances.
+    grid: Option<Grid>,
 }
 
 impl<'a> Calibration<'a> {
     /// Runs the float model over the samples.
     pub(super) fn new(
         float: &'a FloatGraph,
-        samples: &'a [Vec<f32>],
+        missing: Vec<f32>,
+        samples: &[Vec<f32>],
         options: &'a ImportOptions,
     ) -> Result<Self, ImportError> {
         let bits = [
@@ -55,8 +61,9 @@ impl<'a> Calibration<'a> {
         if bits.iter().any(|bits| !(2..=16).contains(bits)) {
             return Err(ImportError::BadOptions);
         }
-        let input = input_schema(float, samples, options)?;
-        let reach = reach(float, samples);
+        let (input, grid) = input_schema(float, missing, samples, options)?;
+        let samples: Vec<Vec<f32>> = samples.iter().map(|s| input.imputed(s)).collect();
+        let reach = reach(float, &samples);
         if let Some(place) = reach.iter().skip(1).position(|reach| !reach.is_finite()) {
             let node = float.nodes[place].name.clone();
             return Err(ImportError::NoScale { node });
@@ -67,6 +74,7 @@ impl<'a> Calibration<'a> {
             reach,
             options,
             input,
+            grid,
         })
     }
 
@@ -114,6 +122,26 @@ enum Takers {
     Others,
 }
 
+/// Bits of the input and of weights, at least, where nothing stands between them: a model of one
+/// layer has no other rounding.
+const LINEAR_BITS: u8 = 12;
+
+/// Bits of the input of such a model, at least: its span is twice as wide, since a number outside
+/// of it would be its largest error.
+const LINEAR_INPUT_BITS: u8 = 14;
+
+/// Whether nothing stands between the input and the one layer or machine that decides.
+fn linear(float: &FloatGraph) -> bool {
+    float.nodes.iter().all(|node| match &node.operator {
+        FloatOperator::Dense(_) => node.inputs == [0],
+        FloatOperator::Machine(_)
+        | FloatOperator::ArgMax
+        | FloatOperator::Votes(_)
+        | FloatOperator::Softmax => true,
+        _ => false,
+    })
+}
+
 fn takers(float: &FloatGraph) -> Takers {
     let takers = float.nodes.iter().filter(|node| node.inputs.contains(&0));
     let each = takers.map(|node| match &node.operator {
@@ -131,17 +159,31 @@ fn takers(float: &FloatGraph) -> Takers {
 /// Scales and zeros from the span of each element, or of all, over the samples.
 fn input_schema(
     float: &FloatGraph,
+    missing: Vec<f32>,
     samples: &[Vec<f32>],
     options: &ImportOptions,
-) -> Result<InputSchema, ImportError> {
-    let hi = largest(options.input_bits);
+) -> Result<(InputSchema, Option<Grid>), ImportError> {
+    let linear = linear(float);
+    let bits = if linear {
+        options.input_bits.max(LINEAR_INPUT_BITS)
+    } else {
+        options.input_bits
+    };
+    let hi = largest(bits);
     let mut schema = InputSchema {
         elements: u32::try_from(float.input_elements()).expect("at most MAX_ELEMENTS"),
+        encoding: Encoding::Scaled,
+        missing,
         scale: vec![1.0],
         zero: vec![0.0],
         lo: -hi,
         hi,
     };
+    if let Some(missing) = forests(float)? {
+        let end = if missing { f32::NAN } else { f32::INFINITY };
+        schema.encoding = Encoding::Ordered;
+        (schema.lo, schema.hi) = (ordered(f32::NEG_INFINITY), ordered(end));
+    }
     if samples.is_empty() {
         return Err(ImportError::NoCalibration);
     }
@@ -150,6 +192,14 @@ fn input_schema(
             let why = why.into();
             return Err(ImportError::BadSample { place, why });
         }
+    }
+    if schema.encoding == Encoding::Ordered {
+        return Ok((schema, None));
+    }
+    let samples: Vec<Vec<f32>> = samples.iter().map(|s| schema.imputed(s)).collect();
+    if let Some(grid) = Grid::of_input(float, &samples)? {
+        grid.scale(&mut schema);
+        return Ok((schema, Some(grid)));
     }
     let span = |element: usize| {
         let values = samples.iter().map(|sample| f64::from(sample[element]));
@@ -163,6 +213,8 @@ fn input_schema(
         for (lo, hi) in &mut spans {
             let margin = if lo == hi {
                 widest.max(1.0)
+            } else if linear {
+                *hi - *lo
             } else {
                 (*hi - *lo) / 8.0
             };
@@ -186,7 +238,29 @@ fn input_schema(
         if scale.is_normal() { scale } else { 1.0 }
     };
     schema.scale = spans.iter().map(scale).collect();
-    Ok(schema)
+    Ok((schema, None))
+}
+
+/// Whether trees take the input, and if so whether they say where missing numbers go.
+fn forests(float: &FloatGraph) -> Result<Option<bool>, ImportError> {
+    let mut missing = None;
+    let mut others = None;
+    for node in &float.nodes {
+        match &node.operator {
+            FloatOperator::Forest(forest) => {
+                missing = Some(missing.unwrap_or(false) || forest.missing);
+            }
+            _ if node.inputs.contains(&0) => others = Some(node),
+            _ => {}
+        }
+    }
+    match (missing, others) {
+        (Some(_), Some(node)) => Err(ImportError::Unsupported {
+            node: node.name.clone(),
+            why: Unsupported::TreeInput,
+        }),
+        _ => Ok(missing),
+    }
 }
 
 /// The largest magnitude that each value took over the samples.

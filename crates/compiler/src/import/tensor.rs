@@ -26,6 +26,18 @@ pub(super) enum Content {
 impl Tensor {
     /// Reads a tensor.
     pub(super) fn read(proto: &TensorProto, budget: &mut Budget) -> Result<Self, ImportError> {
+        let read = Self::read_any(proto, budget)?;
+        if let Content::Floats(floats) = &read.content
+            && floats.iter().any(|x| !x.is_finite())
+        {
+            let tensor = Label::new(proto.name.as_deref().unwrap_or_default());
+            return Err(ImportError::NotFinite { tensor });
+        }
+        Ok(read)
+    }
+
+    /// Reads a tensor whose numbers need not be finite.
+    pub(super) fn read_any(proto: &TensorProto, budget: &mut Budget) -> Result<Self, ImportError> {
         let tensor = Label::new(proto.name.as_deref().unwrap_or_default());
         let external = proto.data_location == Some(DataLocation::EXTERNAL);
         if external || !proto.external_data.is_empty() {
@@ -48,11 +60,6 @@ impl Tensor {
             return Err(ImportError::OverBudget { name: tensor });
         }
         let content = content(proto, kind);
-        if let Content::Floats(floats) = &content
-            && floats.iter().any(|x| !x.is_finite())
-        {
-            return Err(ImportError::NotFinite { tensor });
-        }
         let span = kind.span();
         Ok(Self {
             dims,

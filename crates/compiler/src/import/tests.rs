@@ -1,5 +1,6 @@
 //! What the importer's tests are made of.
 
+mod classic;
 mod exported;
 mod hostile;
 

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Real,
     /// Whole numbers: indices, truth values.
     Whole,
+    /// A class: its place among the model's classes, whatever the file calls it.
+    Class,
     /// Integers of a quantised file; the float model has what they stand for.
     Quantised {
         scale: f64,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use sphinx::SecretKey;
 use subrosa_directory::{
-    AuthorityEntry, Consensus, Descriptor, Document, FamilyMember, Finite, Identity, InputSchema,
-    Line, ModelCard, ModelName, Network, NetworkDraft, NodeDescriptor, NodeDraft, OutputSchema,
-    Parameters, Role, ServiceDescriptor, ServiceDraft, Settled, Subject, sign_document,
+    AuthorityEntry, Consensus, Descriptor, Document, Encoding, FamilyMember, Finite, Identity,
+    InputSchema, Line, ModelCard, ModelName, Network, NetworkDraft, NodeDescriptor, NodeDraft,
+    OutputSchema, Parameters, Role, ServiceDescriptor, ServiceDraft, Settled, Subject,
+    sign_document,
 };
 use wire::{AnswerClass, Encode, Epoch, GraphHash, NodeName, Time};
 
@@ -90,6 +91,8 @@ pub(crate) fn service(epoch: Epoch) -> ServiceDescriptor {
                 class: AnswerClass::One,
                 input: InputSchema {
                     elements: 30,
+                    encoding: Encoding::Scaled,
+                    missing: vec![],
                     scale: vec![scale],
                     zero: vec![Finite::new(0.0).unwrap(); 30],
                     lo: -128,

@@ -56,6 +56,12 @@ fn dropout(_: &mut Lowering<'_>, node: &OnnxNode<'_>) -> Made {
 /// Floats may stay floats and whole numbers whole; floats that become whole are cut off.
 fn cast(lowering: &mut Lowering<'_>, node: &OnnxNode<'_>) -> Made {
     let value = node.one()?;
+    if let Value::Float(Float {
+        kind: Kind::Class, ..
+    }) = value
+    {
+        return Ok(vec![value.clone()]);
+    }
     let float = lowering.real(value)?;
     match node.int("to", 0)? {
         // Float, half, double, bfloat16.

@@ -1,5 +1,7 @@
 //! Writes integer nodes, in the order of the float nodes.
 
+mod classic;
+
 use graph::{Accumulator, Conv, Node, Operator, Select, ValueId, Window};
 
 use super::layer::{self, Row, Rows, Wanted, fitting};
@@ -118,6 +120,9 @@ impl<'a> Emitter<'a> {
             }
             FloatOperator::Function(function) => self.table(place, from, function),
             FloatOperator::Select(select) => self.select(place, node, select),
+            FloatOperator::Forest(forest) => self.forest(place, from, forest),
+            FloatOperator::Machine(machine) => self.machine(place, from, machine),
+            FloatOperator::Votes(classes) => self.votes(place, from, *classes),
             FloatOperator::Softmax if self.plan.is_last(place + 1) => self.made(place, from),
             FloatOperator::Softmax => Err(Unsupported::NotAtEnd.into()),
             FloatOperator::ArgMax => {

@@ -4,6 +4,7 @@ use super::Calibration;
 use super::widen::Widths;
 use crate::import::float::{FloatGraph, FloatOperator, Function};
 use crate::import::quantise::largest;
+use crate::import::quantise::machine::MACHINE_BITS;
 
 /// What a value becomes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,7 +109,16 @@ impl<'a> Plan<'a> {
 
     /// Scale and ends of `value` as activations; `clamp` is done to them.
     pub(super) fn activation(&self, value: usize, clamp: Option<(f64, f64)>) -> Activation {
-        let bits = self.widths.activation(value);
+        let machine = |&user: &usize| {
+            let node = &self.calibration.float.nodes[user];
+            matches!(node.operator, FloatOperator::Machine(_))
+        };
+        let measured = self.users[value].iter().any(machine);
+        let bits = if measured {
+            self.widths.activation(value).clamp(MACHINE_BITS, 15)
+        } else {
+            self.widths.activation(value)
+        };
         if clamp.is_none()
             && let Some(activation) = self.for_tables(value, bits)
         {
@@ -116,6 +126,8 @@ impl<'a> Plan<'a> {
         }
         let top = largest(bits);
         let reach = self.shared_reach(value);
+        // What did not happen in calibration may happen a little later.
+        let reach = if measured { 1.5 * reach } else { reach };
         let reach = if reach > 0.0 { reach } else { 1.0 };
         let scale = reach / f64::from(top);
         let top = i16::try_from(top).expect("at most 16 bits");
@@ -191,7 +203,7 @@ fn last(float: &FloatGraph, users: &[Vec<usize>]) -> Vec<bool> {
     let mut last = vec![false; float.nodes.len() + 1];
     for value in (1..=float.nodes.len()).rev() {
         let keeps_order = |&node: &usize| match float.nodes[node].operator {
-            FloatOperator::ArgMax => true,
+            FloatOperator::ArgMax | FloatOperator::Votes(_) => true,
             FloatOperator::Softmax | FloatOperator::Clamp { .. } => last[node + 1],
             _ => false,
         };

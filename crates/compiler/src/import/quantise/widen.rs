@@ -17,10 +17,15 @@ pub(in crate::import) struct Widths {
 impl Widths {
     fn new(calibration: &Calibration<'_>, wide: &[usize]) -> Self {
         let options = calibration.options;
+        let [input, weights] = if super::linear(calibration.float) {
+            [super::LINEAR_INPUT_BITS, super::LINEAR_BITS]
+        } else {
+            [0, 0]
+        };
         Self {
-            input: options.input_bits,
+            input: options.input_bits.max(input),
             activations: options.activation_bits,
-            weights: options.weight_bits,
+            weights: options.weight_bits.max(weights),
             wide: wide.to_vec(),
         }
     }
@@ -98,7 +103,7 @@ fn attempt(
     }
     let widths = Widths::new(calibration, &all);
     let quantised = calibration.quantise(&widths)?;
-    let agreement = compare(calibration.float, &quantised, calibration.samples)?;
+    let agreement = compare(calibration.float, &quantised, &calibration.samples)?;
     Ok((quantised, widths, agreement))
 }
 
