@@ -339,6 +339,20 @@ fn intervals_hold_at_their_ends() {
 }
 
 #[test]
+fn the_interval_of_slopes_holds_zero_where_they_meet() {
+    for (below, above, interval) in [
+        (-1, 1, [0, 9]),
+        (1, -1, [-9, 0]),
+        (3, 1, [-15, 9]),
+        (i16::MIN, 0, [0, 5 * 32_768]),
+    ] {
+        let graph = one(1, [-5, 9], Operator::Slopes { below, above }).unwrap();
+        let range = graph.range(graph.output()).unwrap();
+        assert_eq!([range.lo(), range.hi()], interval);
+    }
+}
+
+#[test]
 fn windows_that_are_not_windows_are_refused() {
     let sound = Window::point(2, 3, 4);
     let change = |change: fn(&mut Window)| {

@@ -72,6 +72,8 @@ def dense():
     k = Case("gemm", [6]); k.done(k.n("Gemm", ["x", k.c(f(4, 6)), k.c(f(4))], transB=1, alpha=0.5, beta=2.0))
     k = Case("gemm_added_value", [5]); a = k.n("Relu", ["x"])
     k.done(k.n("Gemm", [a, k.c(f(5, 5)), "x"]))
+    k = Case("shared_layer", [4]); m = k.n("MatMul", ["x", k.c(f(4, 4))])
+    k.done(k.n("Sub", [k.n("Relu", [m]), k.n("Add", [m, k.c(f(4))])]))
     k = Case("matmul_rows", [3, 4]); k.done(k.n("Add", [k.n("MatMul", ["x", k.c(f(4, 5))]), k.c(f(5))]))
 
 

@@ -3,7 +3,7 @@
 use graph::Operator;
 
 use super::super::{ImportOptions, InputScale, import_onnx};
-use super::{file, floats, import, integers, node, samples, simple, with_int};
+use super::{file, floats, import, integers, node, samples, simple, value, with_int};
 
 #[test]
 fn gemm_is_rows_times_x_plus_bias() {
@@ -220,4 +220,25 @@ fn wide_weights_are_kept_in_16_bits() {
         panic!("a dense layer");
     };
     assert!(matches!(weights, graph::Weights::Wide(_)));
+}
+
+#[test]
+fn weights_have_as_many_bits_as_keep_sums_within_their_bound() {
+    let side = 600;
+    let data: Vec<f32> = (0..2 * side).map(|i| (i % 7) as f32 - 3.0).collect();
+    let tall = floats("t", &[side as i64, 2], &data);
+    let mut model = file(vec![node("MatMul", &["x", "t"], "y")], vec![tall]);
+    model.graph.as_mut().unwrap().input = vec![value("x", side as i64)];
+    let options = ImportOptions {
+        input_bits: 12,
+        weight_bits: 16,
+        ..ImportOptions::default()
+    };
+    let sample = |s: usize| (0..side).map(|i| ((i * s) % 11) as f32).collect();
+    let samples: Vec<Vec<f32>> = (1..20).map(sample).collect();
+    let bytes = model.write_buf().unwrap();
+    let imported = import_onnx(&bytes, &samples, &options).unwrap();
+    let layer = imported.report.nodes[0].layer.unwrap();
+    assert!((10..16).contains(&layer.weight_bits), "{layer:?}");
+    assert!((1 << 28..1 << 30).contains(&layer.accumulator), "{layer:?}");
 }
