@@ -1,5 +1,6 @@
-//! The asking core: questions on their way, each with its deadline. A question without an answer
-//! is asked again under its id; an answer is passed on once, and only if it fits the model.
+//! The asking core: questions on their way, each with its deadline. Each has one end: its answer,
+//! passed on once and only if it fits the model, or why there is none. What is lost the edge
+//! sends again.
 //!
 //! Requests leave on a Poisson clock of their own: at each tick the question that has waited
 //! longest, else a dummy, which is sealed, sized and repeated as a question is, and whose answer
@@ -11,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use directory::Topology;
-use message::{Edge, EdgeConfig, EdgeError, EdgeEvent, Participant, Timing};
+use message::{Edge, EdgeConfig, EdgeError, EdgeEvent, Failure, Participant, Timing};
 use rand::{CryptoRng, RngExt};
 use sphinx::Packet;
 use traffic::{PoissonClock, Rate};
 use wire::{Ledger, Outcome, Register, RequestId, Response, Time};
 
+use crate::question::Listing;
 use crate::{Answer, DummyInputs, Latency, ProofStatus, QueryError, Question};
 
 /// How an [`Asker`] is set up.
@@ -45,9 +47,10 @@ pub struct AskerEvent {
 pub struct AskerCounts {
     /// Questions asked.
     pub asked: u64,
-    /// Times that a question was sent, repeats included.
+    /// Questions sent.
     pub sent: u64,
-    /// Questions sent again because no answer came in time.
+    /// Times that more of a question was sent, because something was lost or late, until it was
+    /// answered.
     pub repeated: u64,
     /// Questions with an answer.
     pub answered: u64,
@@ -55,7 +58,7 @@ pub struct AskerCounts {
     pub failed: u64,
     /// Answers to questions that were over; not passed on.
     pub late: u64,
-    /// Dummies sent, repeats included.
+    /// Dummies sent.
     pub dummies: u64,
     /// Dummies with an answer.
     pub dummies_answered: u64,
@@ -87,9 +90,8 @@ struct Asked {
     /// When it was sent for the first time.
     sent: Option<Time>,
     deadline: Time,
-    /// From then on it waits for a tick of the request clock.
+    /// Until it is sent it waits from then on for a tick of the request clock.
     due: Time,
-    attempts: u32,
 }
 
 impl Asker {
@@ -199,43 +201,54 @@ impl Asker {
             .map(|(id, _)| *id)
             .collect();
         for id in over {
-            let withheld = self.edge.withholds();
-            self.finish(now, id, |asked| {
-                let after = asked.deadline.since(asked.since);
-                Err(if withheld {
-                    QueryError::Withheld { after }
-                } else {
-                    QueryError::Timeout { after }
-                })
-            });
+            self.fail(now, id, Failure::Timeout);
         }
         while let Some((id, _)) = self.dummies.iter().find(|(_, asked)| asked.deadline <= now) {
             self.end_dummy(now, *id);
         }
     }
 
-    /// A tick of the request clock: what is asked and has waited longest, else a dummy that has
-    /// no answer yet, else a new one.
+    /// Passes on what the edge says.
+    fn take_news(&mut self, now: Time) {
+        while let Some(event) = self.edge.poll_event() {
+            match event {
+                EdgeEvent::Response { response, timing } => {
+                    self.on_response(now, &response, &timing);
+                }
+                EdgeEvent::Unanswered { request, why } => {
+                    if let Some(id) = self.ids.get(&request).copied() {
+                        self.fail(now, id, why);
+                    } else {
+                        self.dummies.remove(&request);
+                    }
+                }
+                // Loops are the edge's affair, and an asker has no mailbox.
+                _ => {}
+            }
+        }
+    }
+
+    fn fail(&mut self, now: Time, id: QueryId, why: Failure) {
+        let withheld = self.edge.withholds();
+        self.finish(now, id, |asked| Err(asked.failed(why, withheld)));
+    }
+
+    /// A tick of the request clock: what is asked and has waited longest, else a dummy.
     fn request(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         let busy = self.edge.memory().waiting >= MAX_BACKLOG;
         if !self.linked || busy || self.edge.withholds() {
             self.counts.passed += 1;
             return;
         }
-        let waiting =
-            |(id, asked): (&QueryId, &Asked)| (asked.due <= now).then_some((asked.due, *id));
+        let waiting = |(id, asked): (&QueryId, &Asked)| {
+            (asked.sent.is_none() && asked.due <= now).then_some((asked.due, *id))
+        };
         if let Some((_, id)) = self.asked.iter().filter_map(waiting).min() {
             return self.send(now, rng, id);
         }
-        let waiting =
-            |(id, asked): (&RequestId, &Asked)| (asked.due <= now).then_some((asked.due, *id));
-        let again = self.dummies.iter().filter_map(waiting).min();
-        let again = again.and_then(|(_, id)| self.dummies.remove(&id));
         let topology = Arc::clone(self.edge.topology());
-        let dummy = again.or_else(|| {
-            let question = Question::dummy(rng, &topology, &self.inputs)?;
-            Some(Asked::new(now, rng, question, now.after(DUMMY_DEADLINE)))
-        });
+        let dummy = Question::dummy(rng, &topology, &self.inputs)
+            .map(|question| Asked::new(now, rng, question, now.after(DUMMY_DEADLINE)));
         let sent = dummy.and_then(|mut dummy| {
             dummy.send(now, rng, &mut self.edge).ok()?;
             Some(dummy)
@@ -254,12 +267,8 @@ impl Asker {
         let Some(asked) = self.asked.get_mut(&id) else {
             return;
         };
-        let repeats = asked.sent.is_some();
         match asked.send(now, rng, &mut self.edge) {
-            Ok(()) => {
-                self.counts.sent += 1;
-                self.counts.repeated += u64::from(repeats);
-            }
+            Ok(()) => self.counts.sent += 1,
             Err(QueryError::Overload) => self.counts.passed += 1,
             Err(why) => self.finish(now, id, |_| Err(why)),
         }
@@ -288,6 +297,7 @@ impl Asker {
             self.counts.late += 1;
             return;
         };
+        self.counts.repeated += u64::from(timing.repeats);
         self.finish(now, id, |asked| asked.answer(now, response, timing));
     }
 
@@ -332,20 +342,16 @@ impl Participant for Asker {
 
     fn handle_frame(&mut self, now: Time, rng: &mut dyn CryptoRng, frame: &[u8]) {
         self.edge.handle_frame(now, rng, frame);
-        while let Some(event) = self.edge.poll_event() {
-            // An asker has no mailbox, and its loops are the edge's affair.
-            if let EdgeEvent::Response { response, timing } = event {
-                self.on_response(now, &response, &timing);
-            }
-        }
+        self.take_news(now);
     }
 
     fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) {
-        self.end_late(now);
         while self.clock.fire(now) {
             self.request(now, rng);
         }
         self.edge.handle_timeout(now, rng);
+        self.take_news(now);
+        self.end_late(now);
     }
 
     fn poll_timeout(&self) -> Option<Time> {
@@ -376,8 +382,15 @@ impl Participant for Asker {
         let rate = request_rate(&topology, self.class)?;
         self.edge.set_topology(now, rng, Arc::clone(&topology))?;
         self.clock.set_rate(now, rate);
-        for asked in self.asked.values_mut().chain(self.dummies.values_mut()) {
-            asked.question.refresh(&topology);
+        self.take_news(now);
+        let mut gone = Vec::new();
+        for (id, asked) in &mut self.asked {
+            if asked.question.refresh(&topology) == Listing::Gone {
+                gone.push(*id);
+            }
+        }
+        for id in gone {
+            self.fail(now, id, Failure::ProviderGone);
         }
         Ok(())
     }
@@ -406,11 +419,10 @@ impl Asked {
             sent: None,
             deadline,
             due: now,
-            attempts: 0,
         }
     }
 
-    /// Sends the question once more, on fresh routes with fresh reply blocks.
+    /// Sends the question.
     fn send(
         &mut self,
         now: Time,
@@ -418,22 +430,32 @@ impl Asked {
         edge: &mut Edge,
     ) -> Result<(), QueryError> {
         let draft = self.question.draft(self.request);
-        let sent = edge.send_request(now, rng, self.question.to(), &draft);
-        let retry = now.after(AFTER_OVERLOAD);
-        self.due = sent
-            .as_ref()
-            .map_or(retry, |flight| flight.expected_by.max(retry));
+        let sent = edge.send_request(now, rng, self.question.to(), &draft, self.deadline);
+        self.due = now.after(AFTER_OVERLOAD);
         match sent {
             Ok(_) => {
-                self.attempts += 1;
-                self.sent.get_or_insert(now);
+                self.sent = Some(now);
                 Ok(())
             }
             Err(EdgeError::Overload) => Err(QueryError::Overload),
+            // Answers that come make room for it.
+            Err(EdgeError::SurbsExhausted) => Err(QueryError::Overload),
             Err(EdgeError::RequestTooLarge) => Err(QueryError::TooLarge {
                 model: self.question.model().to_owned(),
             }),
             Err(why) => Err(QueryError::NoRoute(why)),
+        }
+    }
+
+    fn failed(&self, why: Failure, withheld: bool) -> QueryError {
+        let after = self.deadline.since(self.since);
+        match why {
+            Failure::SurbsExhausted => QueryError::SurbsExhausted,
+            Failure::ProviderGone => QueryError::ProviderGone {
+                model: self.question.model().to_owned(),
+            },
+            _ if withheld => QueryError::Withheld { after },
+            _ => QueryError::Timeout { after },
         }
     }
 
@@ -461,7 +483,7 @@ impl Asked {
                 clock_wait + timing.queued + tick_wait,
                 response.compute,
             ),
-            attempts: self.attempts,
+            attempts: 1 + timing.repeats,
             proof: ProofStatus::NotAsked,
         })
     }
@@ -477,7 +499,7 @@ fn request_rate(topology: &Topology, class: u8) -> Result<Rate, EdgeError> {
     Ok(parameters.rates.requests(rate))
 }
 
-/// How long a dummy is repeated while it has no answer.
+/// How long a dummy's answer is waited for.
 const DUMMY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Dummies without an answer that are remembered; then the oldest is forgotten.

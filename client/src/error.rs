@@ -95,6 +95,15 @@ pub enum QueryError {
         /// How long was waited.
         after: Duration,
     },
+    /// It would have taken more reply blocks than a client has out, or than one question may use.
+    #[error("out of reply blocks; too much was lost, or too much is asked at once")]
+    SurbsExhausted,
+    /// The provider is not in the newest directory document any more.
+    #[error("{model}: the provider is gone from the directory; ask again for another")]
+    ProviderGone {
+        /// The model asked.
+        model: String,
+    },
     /// The input is longer than a request may be.
     #[error("{model}: the input is longer than a request may be")]
     TooLarge {
@@ -183,7 +192,6 @@ const fn reason(failure: RequestFailure) -> &'static str {
     match failure {
         RequestFailure::UnknownModel => "does not serve this model any more",
         RequestFailure::BadInput => "the input does not fit its model",
-        RequestFailure::InsufficientSurbs => "too few reply blocks reached it",
         RequestFailure::AnswerTooLarge => "the answer does not fit its class",
         RequestFailure::ModelTimeout => "the model took too long",
         RequestFailure::ModelMemory => "the model ran out of memory",

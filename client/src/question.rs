@@ -178,15 +178,25 @@ impl Question {
         }
     }
 
-    /// Takes gateway and sealing key of the same mailbox from a newer document, if it has it.
-    pub(crate) fn refresh(&mut self, topology: &Topology) {
-        let Some(service) = topology.service(&self.to.mailbox) else {
-            return;
-        };
-        if let Some(to) = recipient(service, topology) {
-            self.to = to;
+    /// Takes gateways and sealing key of the same mailbox from a newer document, if it lists
+    /// one that can be asked.
+    pub(crate) fn refresh(&mut self, topology: &Topology) -> Listing {
+        let service = topology.service(&self.to.mailbox);
+        match service.and_then(|service| recipient(service, topology)) {
+            Some(to) => {
+                self.to = to;
+                Listing::Kept
+            }
+            None => Listing::Gone,
         }
     }
+}
+
+/// Whether a newer document lists what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listing {
+    Kept,
+    Gone,
 }
 
 impl ModelListing {

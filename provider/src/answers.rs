@@ -27,6 +27,9 @@ pub(crate) struct Settled {
     pub(crate) outcome: Result<Zeroizing<Vec<u8>>, RequestFailure>,
     /// Time that the model ran.
     pub(crate) compute: Duration,
+    /// From arrival to release, once it was released: each repeat says the same, so that parts
+    /// of all that arrive are parts of one answer.
+    pub(crate) held: Option<Duration>,
 }
 
 impl Settled {
@@ -132,6 +135,21 @@ impl AnswerBook {
         }
     }
 
+    /// Notes that an answer is released `held` after its question came, and returns what the
+    /// first release noted.
+    pub(crate) fn released(&mut self, id: &RequestId, held: Duration) -> Duration {
+        let generations = [&mut self.current, &mut self.previous];
+        let entries = generations
+            .into_iter()
+            .filter_map(|g| g.entries.get_mut(id));
+        for entry in entries {
+            if let State::Settled(settled) = &mut entry.state {
+                return *settled.held.get_or_insert(held);
+            }
+        }
+        held
+    }
+
     /// Lets go of an id that was not run after all. Its room stays taken until its epoch ends.
     pub(crate) fn forget(&mut self, id: &RequestId) {
         self.current.entries.remove(id);
@@ -204,7 +222,20 @@ mod tests {
         Settled {
             outcome: Ok(Zeroizing::new(vec![7])),
             compute: Duration::ZERO,
+            held: None,
         }
+    }
+
+    #[test]
+    fn says_the_same_however_often_it_is_released() {
+        let mut book = book(9, 99);
+        book.begin(id(1), QUESTION, JobNumber(1), 4).unwrap();
+        book.settle(&id(1), output());
+        let seconds = Duration::from_secs;
+        assert_eq!(book.released(&id(1), seconds(2)), seconds(2));
+        book.turn(Epoch(2));
+        assert_eq!(book.released(&id(1), seconds(9)), seconds(2));
+        assert_eq!(book.released(&id(7), seconds(9)), seconds(9));
     }
 
     #[test]

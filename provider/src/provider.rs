@@ -250,9 +250,6 @@ impl Provider {
     fn on_request(&mut self, now: Time, request: OpenedRequest) {
         self.counts.requests += 1;
         let question = digest(&request);
-        if !request.reply.suffices() {
-            return self.fail(now, request, RequestFailure::InsufficientSurbs);
-        }
         match self.book.look_up(&request.id, &question) {
             Known::New => self.begin(now, request, question),
             Known::Running(number) => {
@@ -322,7 +319,11 @@ impl Provider {
         outcome: Result<Zeroizing<Vec<u8>>, RequestFailure>,
         compute: Duration,
     ) {
-        let settled = Settled { outcome, compute };
+        let settled = Settled {
+            outcome,
+            compute,
+            held: None,
+        };
         let answer = settled.outcome();
         self.book.settle(&running.id, settled);
         self.release(now, running.id, running.way_back, answer, compute);
@@ -359,10 +360,11 @@ impl Provider {
     fn send_due(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         while let Some(release) = self.releases.pop_front_if(|release| release.at <= now) {
             let failed = matches!(release.outcome, Outcome::Failed(_));
+            let held = now.since(release.way_back.arrived);
             let response = Response {
                 id: release.id,
                 compute: release.compute,
-                held: now.since(release.way_back.arrived),
+                held: self.book.released(&release.id, held),
                 outcome: release.outcome,
             };
             let path = release.way_back.path;

@@ -1,32 +1,37 @@
-//! The asking side: requests out, answers in (docs/spec/message.md, 2, 6 and 7).
+//! The asking side: questions and letters out, answers and acknowledgements in
+//! (docs/spec/message.md, 2, 6 and 7).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use directory::Topology;
-use rand::CryptoRng;
-use sphinx::Surb;
+use rand::{CryptoRng, RngExt};
 use wire::{
-    AnswerClass, BlobKey, Decode, Encode, GraphHash, MailboxAddress, MessageId, NodeId, Reader,
-    Refusal, Request, RequestId, Response, SURB_LEN, SurbId, Time,
+    AnswerClass, Encode, GraphHash, Letter, MAX_INPUT_LEN, MAX_LETTER_LEN, Mail, MailboxAddress,
+    MessageId, NodeId, Reader, Refusal, Request, RequestId, Response, SurbId, Time,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::EdgeError;
 use crate::assembly::{Assembled, Assembly, AssemblyBounds};
-use crate::expect::{Jitter, randomised, shared_slots_quantile, slots_quantile};
-use crate::fragment::{Fragment, Shape};
-use crate::layout::{REPLY_PREFIX_LEN, reply_symbol_len, request_symbol_len, to_usize};
+use crate::exchange::ExchangeSecret;
+use crate::expect::{Jitter, leg_quantile, randomised, shared_slots_quantile, slots_quantile};
+use crate::fragment::{Fragment, Shape, Symbols};
+use crate::layout::{reply_symbol_len, to_usize};
+use crate::repair::{Loss, Plan};
 use crate::route::{self, Home};
+use crate::sack::{self, Said};
 use crate::seal::SealingPublicKey;
-use crate::slots::{Job, Part, random_identifier};
+use crate::send::{Burst, Outgoing};
+use crate::slots::{Job, Kind, Part, Ready, random_identifier};
 use crate::surbs::{Outstanding, Purpose, SurbBook};
+
+mod packet;
 
 /// Whom to ask: a mailbox, the gateways that keep it, and the key to seal to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
-    /// The gateways that keep the mailbox: one of them is drawn for each attempt.
+    /// The gateways that keep the mailbox: packets take them in turn.
     pub gateways: Vec<NodeId>,
     /// The mailbox.
     pub mailbox: MailboxAddress,
@@ -50,19 +55,29 @@ pub struct RequestDraft {
     pub input: Vec<u8>,
 }
 
+/// A letter of ours: a local number that never leaves the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterId(u64);
+
 /// One attempt that is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flight {
     /// 1 for the first attempt under this id that still is in flight.
     pub attempt: u32,
-    /// If there is no answer by then, something was lost, but for one case in hundreds.
-    pub expected_by: Time,
-    /// The longest mixing delay that was chosen for a packet of the request.
-    pub out_delay: Duration,
-    /// The longest mixing delay that was chosen for a packet of the answer.
-    pub back_delay: Duration,
-    /// Packets of the request.
+    /// Packets of the message at first; more follow if some are lost.
     pub packets: u32,
+}
+
+/// Why a message had no end but its deadline, or an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Nothing came in time.
+    Timeout,
+    /// It would have taken more reply blocks than one edge has out, or than one message may use.
+    SurbsExhausted,
+    /// The document lists no gateway of the mailbox any more.
+    ProviderGone,
 }
 
 /// Where the time between question and answer went, as far as the asker knows.
@@ -78,6 +93,8 @@ pub struct Timing {
     pub mixing_out: Duration,
     /// In the mixes on the way back, as chosen.
     pub mixing_back: Duration,
+    /// Times that more was sent because something was lost or late.
+    pub repeats: u32,
 }
 
 impl Timing {
@@ -102,37 +119,58 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) jitter: &'a Jitter,
     /// The own rate.
     pub(crate) rate: traffic::Rate,
-    /// The rate at which answers come.
-    pub(crate) provider_rate: traffic::Rate,
-    /// Packets that leave before those of this request.
-    pub(crate) waiting: usize,
-    /// Packets that may wait besides.
+    /// Packets that may wait besides those that do.
     pub(crate) room: usize,
 }
 
-/// Requests in flight.
+/// What became of a message of ours.
+pub(crate) enum Ended {
+    Answered { response: Response, timing: Timing },
+    Unanswered { request: RequestId, why: Failure },
+    Delivered { letter: LetterId },
+    Undelivered { letter: LetterId, why: Failure },
+}
+
+/// Questions and letters in flight.
 pub(crate) struct Asking {
     surbs: SurbBook,
     attempts: BTreeMap<AttemptId, Attempt>,
     answers: Assembly<(AttemptId, MessageId)>,
+    loss: Loss,
     next: u64,
+    late: u64,
 }
 
 struct Attempt {
-    request: RequestId,
-    class: AnswerClass,
-    answer_key: BlobKey,
+    what: What,
+    out: Outgoing,
     began: Time,
-    /// Its reply blocks are dead from then on.
-    until: Time,
-    /// Packets that are enough.
-    source: usize,
-    packets: Vec<Outgoing>,
+    /// It ends then, whatever came.
+    deadline: Time,
+    /// When something should have been heard; `None` while its packets wait for slots.
+    expected_by: Option<Time>,
+    /// Times that more was sent.
+    repeats: u32,
+    answer: Progress,
+    /// What it wants to send, and there are no reply blocks for.
+    parked: bool,
 }
 
-struct Outgoing {
-    delay: Duration,
-    left: Option<Time>,
+#[derive(Clone, Copy)]
+enum What {
+    Question {
+        request: RequestId,
+        class: AnswerClass,
+    },
+    Letter(LetterId),
+}
+
+/// How much of an answer is there.
+#[derive(Default)]
+struct Progress {
+    symbols: u32,
+    /// Reply blocks that the other side had left, by its last word.
+    held: u16,
 }
 
 impl Asking {
@@ -141,102 +179,138 @@ impl Asking {
             surbs: SurbBook::default(),
             attempts: BTreeMap::new(),
             answers: Assembly::new(ANSWER_BOUNDS),
+            loss: Loss::UNKNOWN,
             next: 0,
+            late: 0,
         }
     }
 
-    /// Begins an attempt: its packets to be made, and when to expect the answer.
+    /// Begins an attempt at a question: its packets to be made.
     ///
     /// # Errors
     /// [`EdgeError`]; then nothing was begun.
-    pub(crate) fn begin(
+    pub(crate) fn ask(
         &mut self,
         now: Time,
         rng: &mut dyn CryptoRng,
         around: &Surroundings<'_>,
         to: &Recipient,
         draft: &RequestDraft,
+        deadline: Time,
     ) -> Result<(Vec<Job>, Flight), EdgeError> {
-        let surbs = draft.class.packets() + spare_surbs(draft.class);
-        let shape = request_shape(around.topology, draft, surbs)?;
-        let packets = to_usize(shape.packets());
-        if self.surbs.room() < surbs || around.room < packets {
-            return Err(EdgeError::Overload);
+        if draft.input.len() > MAX_INPUT_LEN {
+            return Err(EdgeError::RequestTooLarge);
         }
-        let gateway = route::one_of(rng, around.topology, &to.gateways)?;
-        let routes: Vec<_> = (0..packets)
-            .map(|_| route::outward(rng, around.topology, &gateway))
-            .collect::<Result<_, _>>()?;
-        let id = AttemptId(self.next);
-        let (blocks, outstanding) = reply_blocks(rng, around, id, surbs)?;
-
-        let mut answer_key = Zeroizing::new([0; 32]);
-        rng.fill_bytes(answer_key.as_mut());
-        let message = Zeroizing::new(
-            Request {
-                id: draft.id,
-                model: draft.model,
-                class: draft.class,
-                answer_key: *answer_key,
-                input: draft.input.clone(),
-                surbs: blocks,
-            }
-            .to_bytes(),
-        );
-        let out_delay = routes.iter().map(|r| r.delay).max().unwrap_or_default();
-        let back_delay = outstanding
-            .iter()
-            .map(|o| o.delay)
-            .max()
-            .unwrap_or_default();
-        let attempt = Attempt {
+        let mail = Mail::Request(Request {
+            id: draft.id,
+            model: draft.model,
+            class: draft.class,
+            input: draft.input.clone(),
+        });
+        let what = What::Question {
             request: draft.id,
             class: draft.class,
-            answer_key: BlobKey::from_bytes(*answer_key),
-            began: now,
-            until: Time::MAX,
-            source: to_usize(shape.source()),
-            packets: routes.iter().map(|r| Outgoing::new(r.delay)).collect(),
         };
-        let flight = Flight {
-            attempt: self.in_flight(&draft.id) + 1,
-            expected_by: now
-                .after(out_delay + back_delay)
-                .after(randomised(rng, around.others(shape.packets(), draft.class))),
-            out_delay,
-            back_delay,
-            packets: shape.packets(),
-        };
-
-        let recipient = Arc::new(to.clone());
-        let jobs = shape
-            .cut(MessageId(random_identifier(rng)), &message)
-            .into_iter()
-            .zip(routes)
-            .enumerate()
-            .map(|(number, (fragment, route))| Job::Request {
-                route,
-                to: Arc::clone(&recipient),
-                body: Zeroizing::new(fragment.to_bytes()),
-                part: Part {
-                    attempt: id,
-                    number,
-                },
-            })
-            .collect();
-        self.next += 1;
-        self.attempts.insert(id, attempt);
-        for surb in outstanding {
-            self.surbs.add(surb);
-        }
-        Ok((jobs, flight))
+        let attempt = self.in_flight(&draft.id) + 1;
+        let jobs = self.begin(now, rng, around, to, &mail, what, deadline)?;
+        let packets = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        Ok((jobs, Flight { attempt, packets }))
     }
 
-    /// Notes that a packet of an attempt left.
-    pub(crate) fn left(&mut self, now: Time, part: Part) {
-        let attempt = self.attempts.get_mut(&part.attempt);
-        if let Some(packet) = attempt.and_then(|a| a.packets.get_mut(part.number)) {
-            packet.left = Some(now);
+    /// Begins to send a letter: its packets to be made.
+    ///
+    /// # Errors
+    /// [`EdgeError`]; then nothing was begun.
+    pub(crate) fn write(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        around: &Surroundings<'_>,
+        to: &Recipient,
+        body: &[u8],
+        deadline: Time,
+    ) -> Result<(Vec<Job>, LetterId), EdgeError> {
+        if body.len() > MAX_LETTER_LEN {
+            return Err(EdgeError::RequestTooLarge);
+        }
+        let mail = Mail::Letter(Letter {
+            body: body.to_vec(),
+        });
+        let letter = LetterId(self.next);
+        let what = What::Letter(letter);
+        let jobs = self.begin(now, rng, around, to, &mail, what, deadline)?;
+        Ok((jobs, letter))
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what to send, to whom, until when"
+    )]
+    fn begin(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        around: &Surroundings<'_>,
+        to: &Recipient,
+        mail: &Mail,
+        what: What,
+        deadline: Time,
+    ) -> Result<Vec<Job>, EdgeError> {
+        let message = Zeroizing::new(mail.to_bytes());
+        let geometry = around.topology.geometry();
+        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        let plan = Plan::of(geometry, self.loss, length, what.replies())
+            .ok_or(EdgeError::RequestTooLarge)?;
+        route::one_of(rng, around.topology, &to.gateways)?;
+        let packets = to_usize(plan.packets);
+        if self.surbs.room() < packets * plan.surbs {
+            return Err(EdgeError::SurbsExhausted);
+        }
+        let kept: usize = self.attempts.values().map(|a| a.out.bytes()).sum();
+        if around.room < packets
+            || self.attempts.len() >= MAX_ATTEMPTS
+            || kept + message.len() > MAX_KEPT
+        {
+            return Err(EdgeError::Overload);
+        }
+        let secret = ExchangeSecret::generate(rng);
+        let symbols = Symbols::new(plan.shape, message);
+        let (out, burst) = Outgoing::new(secret, to.clone(), symbols, plan);
+        let id = AttemptId(self.next);
+        self.next += 1;
+        let attempt = Attempt {
+            what,
+            out,
+            began: now,
+            deadline,
+            expected_by: None,
+            repeats: 0,
+            answer: Progress::default(),
+            parked: false,
+        };
+        self.attempts.insert(id, attempt);
+        Ok(jobs(id, burst))
+    }
+
+    /// Notes that a packet of an attempt left. With its last, the time begins to run in which
+    /// something should be heard.
+    pub(crate) fn left(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        around: &Surroundings<'_>,
+        part: Part,
+    ) {
+        if let Some(attempt) = self.attempts.get_mut(&part.attempt) {
+            attempt.out.left(now, part.number);
+            attempt.expect(now, rng, around);
+        }
+    }
+
+    /// Notes that a packet of an attempt will not leave.
+    pub(crate) fn dropped(&mut self, part: Part) {
+        if let Some(attempt) = self.attempts.get_mut(&part.attempt) {
+            attempt.out.dropped(part.number);
         }
     }
 
@@ -248,77 +322,159 @@ impl Asking {
         self.surbs.take(id)
     }
 
-    /// Takes a reply to `attempt` that came over a reply block of `delay`; if it completes the
-    /// answer, that, and the attempts that it ends.
+    /// Takes a reply to `attempt` that came over a reply block of `delay`: packets to be made
+    /// for it, and what it ends.
     ///
     /// # Errors
     /// [`Refusal::SealInvalid`], [`Refusal::FragmentInvalid`] or [`Refusal::Malformed`] if it is
-    /// not what the attempt's provider is to send.
+    /// not what the attempt's receiver is to send.
     pub(crate) fn reply(
         &mut self,
         now: Time,
-        topology: &Topology,
-        attempt: AttemptId,
+        rng: &mut dyn CryptoRng,
+        around: &Surroundings<'_>,
+        id: AttemptId,
         delay: Duration,
         plaintext: &[u8],
-    ) -> Result<Option<(Response, Timing, Vec<AttemptId>)>, Refusal> {
-        let id = attempt;
-        let Some(attempt) = self.attempts.get(&id) else {
+    ) -> Result<(Vec<Job>, Option<Ended>), Refusal> {
+        let Some(attempt) = self.attempts.get_mut(&id) else {
             // Answered already: this is repair, or the answer to an earlier attempt.
-            return Ok(None);
+            self.late += 1;
+            return Ok((Vec::new(), None));
         };
-        let symbol_len = reply_symbol_len(topology.geometry());
-        let fragment = open_reply(&attempt.answer_key, plaintext)?;
-        let shape = AnswerClass::ALL
-            .into_iter()
-            .filter(|class| *class <= attempt.class)
-            .map(|class| Shape::of_class(class, symbol_len))
-            .find(|shape| shape.length() == fragment.length)
-            .ok_or(Refusal::FragmentInvalid)?;
-        let name = (id, fragment.message);
-        let message = match self.answers.accept(now, name, shape, fragment)? {
-            Assembled::Complete(message) => message,
-            Assembled::Incomplete | Assembled::Surplus => return Ok(None),
-        };
-        let response = unpad(&message)?;
-        if response.id != attempt.request {
-            return Err(Refusal::Malformed);
+        let reply = sack::open(&attempt.out.secret, plaintext)?;
+        attempt.answer.held = reply.held;
+        match reply.said {
+            Said::Sack(sack) => {
+                let whole = sack.wanted == 0;
+                if let (What::Letter(letter), true) = (attempt.what, whole) {
+                    self.end(
+                        now,
+                        |what| matches!(what, What::Letter(other) if *other == letter),
+                    );
+                    return Ok((Vec::new(), Some(Ended::Delivered { letter })));
+                }
+                let room = u32::try_from(around.room).unwrap_or(u32::MAX);
+                let burst = attempt.out.acknowledged(&sack, &mut self.loss, room);
+                Ok((self.send_burst(id, burst), None))
+            }
+            Said::Symbol {
+                answer,
+                length,
+                symbol,
+            } => {
+                let symbol_len = reply_symbol_len(around.topology.geometry());
+                let shape = attempt.what.shape(length, symbol_len)?;
+                let (name, number) = ((id, answer), reply.number);
+                let taken = self.answers.accept(now, name, shape, number, symbol)?;
+                if matches!(taken, Assembled::Incomplete) {
+                    attempt.answer.symbols += 1;
+                    attempt.out.answered();
+                    attempt.hurry(now, rng, around, shape);
+                }
+                let Assembled::Complete(message) = taken else {
+                    return Ok((Vec::new(), None));
+                };
+                let response = unpad(&message)?;
+                let What::Question { request, .. } = attempt.what else {
+                    return Err(Refusal::Malformed);
+                };
+                if response.id != request {
+                    return Err(Refusal::Malformed);
+                }
+                let timing = attempt.timing(now, delay);
+                self.end_request(now, &request);
+                Ok((Vec::new(), Some(Ended::Answered { response, timing })))
+            }
         }
-        let timing = attempt.timing(now, delay);
-        let ended = self.end(now, &response.id);
-        Ok(Some((response, timing, ended)))
     }
 
-    /// Ends all attempts of a request; replies that still come are taken for surplus.
-    pub(crate) fn end(&mut self, now: Time, request: &RequestId) -> Vec<AttemptId> {
-        let ended: Vec<AttemptId> = self
-            .attempts
-            .iter()
-            .filter(|(_, attempt)| attempt.request == *request)
-            .map(|(id, _)| *id)
-            .collect();
-        self.attempts.retain(|id, _| !ended.contains(id));
-        self.answers.forget(|(attempt, _)| ended.contains(attempt));
-        self.surbs
-            .shorten(now.after(LINGER), |purpose| match purpose {
-                Purpose::Answer(attempt) => ended.contains(&attempt),
-            });
+    /// Does what is due: sends more where nothing was heard, ends what is over.
+    pub(crate) fn attend(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        around: &Surroundings<'_>,
+    ) -> (Vec<Job>, Vec<Ended>) {
+        let mut ended = Vec::new();
+        let over: Vec<AttemptId> = self.ids(|attempt| attempt.deadline <= now);
+        for id in over {
+            ended.extend(self.fail(now, id, None));
+        }
+        for attempt in self.attempts.values_mut() {
+            if attempt.expected_by.is_none() {
+                attempt.expect(now, rng, around);
+            }
+        }
+        let mut jobs = Vec::new();
+        let due = |attempt: &Attempt| attempt.expected_by.is_some_and(|by| by <= now);
+        for id in self.ids(due) {
+            let room = around.room.saturating_sub(jobs.len());
+            if self.attempts.get(&id).is_some_and(|a| a.out.is_spent()) {
+                ended.extend(self.fail(now, id, Some(Failure::SurbsExhausted)));
+            } else {
+                jobs.extend(self.send_more(now, id, rng, room));
+            }
+        }
+        (jobs, ended)
+    }
+
+    /// When [`Self::attend`] has to be called whatever ticks.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.attempts.values().map(|attempt| attempt.deadline).min()
+    }
+
+    /// When a question should have been heard of; `None` if it is over or waits for slots.
+    pub(crate) fn expected_by(&self, request: &RequestId) -> Option<Time> {
+        let mut attempts = self.attempts.values();
+        attempts.find(|a| a.what.is(request))?.expected_by
+    }
+
+    /// Goes on by a newer document: ends what it has no way to.
+    pub(crate) fn renew(&mut self, now: Time, topology: &Topology) -> Vec<Ended> {
+        let is_gone = |attempt: &Attempt| {
+            let mut gateways = attempt.out.to.gateways.iter();
+            !gateways.any(|id| route::lists(topology, id))
+        };
+        let mut ended = Vec::new();
+        for id in self.ids(is_gone) {
+            ended.extend(self.fail(now, id, Some(Failure::ProviderGone)));
+        }
         ended
     }
 
-    /// Lets everything expire by `until` that was made before now: its epoch is over.
+    /// Gives a question up; replies that still come are taken for surplus.
+    pub(crate) fn end_request(&mut self, now: Time, request: &RequestId) {
+        self.end(now, |what| what.is(request));
+    }
+
+    /// Gives a letter up.
+    pub(crate) fn end_letter(&mut self, now: Time, letter: LetterId) {
+        self.end(
+            now,
+            |what| matches!(what, What::Letter(other) if *other == letter),
+        );
+    }
+
+    /// Whether packets of this attempt are still to be made.
+    pub(crate) fn goes_on(&self, attempt: AttemptId) -> bool {
+        self.attempts.contains_key(&attempt)
+    }
+
+    /// Lets all reply blocks expire by `until` that were made before now: their epoch is over.
     pub(crate) fn retire(&mut self, until: Time) {
         self.surbs.shorten(until, |_| true);
-        for attempt in self.attempts.values_mut() {
-            attempt.until = attempt.until.min(until);
-        }
     }
 
     /// Forgets what is not expected any more.
     pub(crate) fn expire(&mut self, now: Time) {
         self.answers.expire(now);
         self.surbs.expire(now);
-        self.attempts.retain(|_, attempt| attempt.until > now);
+    }
+
+    /// Takes that loops came back or did not.
+    pub(crate) fn measure(&mut self) -> &mut Loss {
+        &mut self.loss
     }
 
     /// Reply blocks that are out.
@@ -329,146 +485,246 @@ impl Asking {
     /// Packets of answers that are awaited.
     pub(crate) fn awaited(&self) -> usize {
         let attempts = self.attempts.values();
-        attempts.map(|attempt| attempt.class.packets()).sum()
+        attempts
+            .map(|attempt| to_usize(attempt.what.replies()))
+            .sum()
     }
 
-    /// Bytes of answers that are not complete.
+    /// Bytes of messages that are not complete, ours and answers.
     pub(crate) fn partial_bytes(&self) -> usize {
         self.answers.bytes()
     }
 
+    /// Replies that came when nobody waited for them any more.
+    pub(crate) const fn late(&self) -> u64 {
+        self.late
+    }
+
+    fn send_more(
+        &mut self,
+        now: Time,
+        id: AttemptId,
+        rng: &mut dyn CryptoRng,
+        room: usize,
+    ) -> Vec<Job> {
+        let free = self.surbs.room();
+        let Some(attempt) = self.attempts.get_mut(&id) else {
+            return Vec::new();
+        };
+        let replies = attempt.replies_wanted(self.loss);
+        // Half the room at most, so that one message does not take it from all others.
+        let each = attempt.out.surbs();
+        let most = free / each / 2;
+        attempt.parked = most == 0;
+        if attempt.parked || room < MIN_ROOM {
+            let later = Duration::from_secs(1).mul_f64(rng.random_range(0.5..1.0));
+            attempt.expected_by = Some(now.after(later));
+            return Vec::new();
+        }
+        let most = u32::try_from(most.min(room) * each).unwrap_or(u32::MAX);
+        let burst = attempt.out.unheard(self.loss, replies.min(most));
+        self.send_burst(id, Some(burst))
+    }
+
+    fn send_burst(&mut self, id: AttemptId, burst: Option<Burst>) -> Vec<Job> {
+        let (Some(burst), Some(attempt)) = (burst, self.attempts.get_mut(&id)) else {
+            return Vec::new();
+        };
+        if !burst.is_empty() {
+            attempt.repeats += 1;
+            attempt.expected_by = None;
+        }
+        jobs(id, burst)
+    }
+
+    fn fail(&mut self, now: Time, id: AttemptId, why: Option<Failure>) -> Option<Ended> {
+        let attempt = self.attempts.get(&id)?;
+        let why = why.unwrap_or(if attempt.parked {
+            Failure::SurbsExhausted
+        } else {
+            Failure::Timeout
+        });
+        let what = attempt.what;
+        match what {
+            What::Question { request, .. } => {
+                self.end_request(now, &request);
+                Some(Ended::Unanswered { request, why })
+            }
+            What::Letter(letter) => {
+                self.end_letter(now, letter);
+                Some(Ended::Undelivered { letter, why })
+            }
+        }
+    }
+
+    fn end(&mut self, now: Time, which: impl Fn(&What) -> bool) {
+        let ended = self.ids(|attempt| which(&attempt.what));
+        self.attempts.retain(|id, _| !ended.contains(id));
+        self.answers.forget(|(attempt, _)| ended.contains(attempt));
+        self.surbs
+            .shorten(now.after(LINGER), |purpose| match purpose {
+                Purpose::Answer(attempt) => ended.contains(&attempt),
+            });
+    }
+
+    fn ids(&self, which: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
+        let attempts = self.attempts.iter();
+        let which = |(id, attempt): (&AttemptId, &Attempt)| which(attempt).then_some(*id);
+        attempts.filter_map(which).collect()
+    }
+
     fn in_flight(&self, request: &RequestId) -> u32 {
         let attempts = self.attempts.values();
-        let count = attempts.filter(|a| a.request == *request).count();
+        let count = attempts.filter(|a| a.what.is(request)).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 
+impl What {
+    /// Packets that come back, unless something is lost.
+    fn replies(self) -> u32 {
+        match self {
+            Self::Question { class, .. } => u32::try_from(class.packets()).unwrap_or(u32::MAX),
+            Self::Letter(_) => 1,
+        }
+    }
+
+    fn is(&self, id: &RequestId) -> bool {
+        matches!(self, Self::Question { request, .. } if request == id)
+    }
+
+    /// The shape of an answer of `length` bytes, if one of that length may come.
+    fn shape(self, length: u32, symbol_len: u16) -> Result<Shape, Refusal> {
+        let Self::Question { class, .. } = self else {
+            return Err(Refusal::Malformed);
+        };
+        let shape = Shape::of_class(class, symbol_len);
+        let fits = shape.length() == length;
+        fits.then_some(shape).ok_or(Refusal::FragmentInvalid)
+    }
+}
+
 impl Attempt {
+    /// Sets the time by which something should be heard, once all packets have left: exact for
+    /// what the sender chose, quantiles of public laws for what others choose.
+    fn expect(&mut self, now: Time, rng: &mut dyn CryptoRng, around: &Surroundings<'_>) {
+        if !self.out.is_out() {
+            return;
+        }
+        let chosen = self.out.last_reply().unwrap_or(now).since(now);
+        let patience = f64::from(self.out.times_unheard().min(4)).mul_add(0.5, 1.0);
+        let others = around.others(self.out.end(), self.what).mul_f64(patience);
+        self.expected_by = Some(now.after(chosen + randomised(rng, others)));
+    }
+
+    /// Once a part of the answer is there, the rest follows closely.
+    fn hurry(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        around: &Surroundings<'_>,
+        shape: Shape,
+    ) {
+        let rest = self.what.replies().saturating_sub(self.answer.symbols);
+        let rest = rest.min(shape.source() + 2);
+        let wait = self.out.longest_back() + around.deliveries(rest) + around.jitter.bound();
+        let soon = now.after(randomised(rng, wait));
+        if self.out.is_out() {
+            self.expected_by = Some(self.expected_by.map_or(soon, |by| by.min(soon)));
+        }
+    }
+
+    /// Reply blocks that the other side needs besides those that it has.
+    fn replies_wanted(&self, loss: Loss) -> u32 {
+        let What::Question { class, .. } = self.what else {
+            return 1;
+        };
+        if self.answer.symbols == 0 {
+            return 1;
+        }
+        let source = Shape::of_class(class, 1).source();
+        let missing = source.saturating_sub(self.answer.symbols).max(1);
+        let missing = missing + loss.spare(missing);
+        missing.saturating_sub(self.answer.held.into())
+    }
+
     fn timing(&self, now: Time, mixing_back: Duration) -> Timing {
         // The packet that made the request complete, had none been lost.
-        let mut sent: Vec<(Time, Duration)> = self
-            .packets
-            .iter()
-            .filter_map(|packet| packet.left.map(|left| (left, packet.delay)))
-            .collect();
+        let mut sent: Vec<(Time, Duration)> = self.out.departures().collect();
         sent.sort_by_key(|(left, delay)| left.after(*delay));
-        let last = sent.get(self.source.saturating_sub(1)).or(sent.last());
-        let (left, mixing_out) = last.copied().unwrap_or((self.began, Duration::ZERO));
+        let last = sent.get(to_usize(self.out.source()).saturating_sub(1));
+        let (left, mixing_out) = last
+            .or(sent.last())
+            .copied()
+            .unwrap_or((self.began, Duration::ZERO));
         Timing {
             total: now.since(self.began),
             queued: left.since(self.began),
             mixing_out,
             mixing_back,
+            repeats: self.repeats,
         }
     }
 }
 
-impl Outgoing {
-    fn new(delay: Duration) -> Self {
-        Self { delay, left: None }
-    }
-}
-
 impl Surroundings<'_> {
-    /// What slots and links may add to the delays chosen.
-    fn others(&self, packets: u32, class: AnswerClass) -> Duration {
-        let answer = u32::try_from(class.packets()).unwrap_or(u32::MAX);
-        let waiting = u32::try_from(self.waiting).unwrap_or(u32::MAX);
-        let twice =
-            |rate: traffic::Rate| traffic::Rate::new(rate.per_second() * 2.0).unwrap_or(rate);
-        slots_quantile(self.rate, waiting.saturating_add(packets))
-            + shared_slots_quantile(twice(self.provider_rate), packets)
-            + self.topology.parameters().answer_tick * 2
-            + shared_slots_quantile(self.provider_rate, answer)
-            + shared_slots_quantile(twice(self.rate), answer)
-            + self.jitter.bound() * 2
+    /// What slots, links and the legs of others may add to the delays chosen, for a message of
+    /// `packets` that have all left.
+    fn others(&self, packets: u32, what: What) -> Duration {
+        let parameters = self.topology.parameters();
+        let own = self.jitter.bound() * 2 + leg_quantile(parameters.rates.delay);
+        let slowest = parameters.classes.iter().copied();
+        let slowest = slowest.min_by_key(|rate| rate.millihertz());
+        let (theirs, answer) = match what {
+            What::Question { .. } => {
+                let rate = parameters.class(parameters.provider_class);
+                (rate.unwrap_or(self.rate), self.deliveries(what.replies()))
+            }
+            // An agent may be of any class, and answers in its next slot.
+            What::Letter(_) => (slowest.unwrap_or(self.rate), Duration::ZERO),
+        };
+        // The packets left one by one: most of them are through when the last one leaves.
+        let behind = twice(theirs).per_second() / self.rate.per_second();
+        let behind = if behind >= 1.0 { 1 } else { packets };
+        let ticks = match what {
+            What::Question { .. } => parameters.answer_tick * 2,
+            What::Letter(_) => Duration::ZERO,
+        };
+        own + shared_slots_quantile(twice(theirs), behind)
+            + ticks
+            + shared_slots_quantile(theirs, what.replies())
+            + answer
+    }
+
+    /// In what time the own gateway delivers `packets`.
+    fn deliveries(&self, packets: u32) -> Duration {
+        slots_quantile(self.rate, 1) + shared_slots_quantile(twice(self.rate), packets)
     }
 }
 
-fn request_shape(
-    topology: &Topology,
-    draft: &RequestDraft,
-    surbs: usize,
-) -> Result<Shape, EdgeError> {
-    let length = REQUEST_FIXED_LEN + draft.input.len() + surbs * SURB_LEN;
-    let length = u32::try_from(length).map_err(|_| EdgeError::RequestTooLarge)?;
-    (draft.input.len() <= wire::MAX_INPUT_LEN)
-        .then(|| Shape::of(length, request_symbol_len(topology.geometry())))
-        .flatten()
-        .ok_or(EdgeError::RequestTooLarge)
+fn twice(rate: traffic::Rate) -> traffic::Rate {
+    traffic::Rate::new(rate.per_second() * 2.0).unwrap_or(rate)
 }
 
-/// Reply blocks on routes of their own, as the request carries them and as the book keeps them.
-fn reply_blocks(
-    rng: &mut dyn CryptoRng,
-    around: &Surroundings<'_>,
-    attempt: AttemptId,
-    count: usize,
-) -> Result<(Vec<[u8; SURB_LEN]>, Vec<Outstanding>), EdgeError> {
-    let mut blocks = Vec::with_capacity(count);
-    let mut outstanding = Vec::with_capacity(count);
-    for _ in 0..count {
-        let route = route::homeward(rng, around.topology, around.home)?;
-        let id = SurbId(random_identifier(rng));
-        let (surb, recovery) =
-            Surb::create(rng, &route.hops, id).map_err(|_| EdgeError::NoRoute)?;
-        blocks.push(surb.to_bytes());
-        outstanding.push(Outstanding {
-            recovery,
-            purpose: Purpose::Answer(attempt),
-            delay: route.delay,
-            until: Time::MAX,
-        });
-    }
-    Ok((blocks, outstanding))
-}
-
-/// The fragment in a reply packet's plaintext.
-fn open_reply(answer_key: &BlobKey, plaintext: &[u8]) -> Result<Fragment, Refusal> {
-    let mut reader = Reader::new(plaintext);
-    let mut prefix = || Ok((MessageId::decode(&mut reader)?, reader.u32()?));
-    let (message, index) = prefix().map_err(|_: wire::DecodeError| Refusal::Malformed)?;
-    let context = plaintext.get(..REPLY_PREFIX_LEN).unwrap_or_default();
-    let sealed = plaintext.get(REPLY_PREFIX_LEN..).unwrap_or_default();
-    let body = reply_key(answer_key, &message)
-        .open(index.into(), context, sealed)
-        .map(Zeroizing::new)
-        .map_err(|_| Refusal::SealInvalid)?;
-    let (length, symbol) = body.split_first_chunk().ok_or(Refusal::Malformed)?;
-    Ok(Fragment {
-        message,
-        length: u32::from_be_bytes(*length),
-        index,
-        symbol: Zeroizing::new(symbol.to_vec()),
-    })
-}
-
-/// The key for one sending of an answer. A request that reaches its provider twice is answered
-/// twice; with a key of its own for each, no number is used twice under one key.
-pub(crate) fn reply_key(answer_key: &BlobKey, message: &MessageId) -> BlobKey {
-    let name: String = message.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    answer_key.derive(&name)
+fn jobs(attempt: AttemptId, burst: Burst) -> Vec<Job> {
+    let job = |number| Job::Request(Part { attempt, number });
+    burst.map(job).collect()
 }
 
 fn unpad(message: &[u8]) -> Result<Response, Refusal> {
     let mut reader = Reader::new(message);
     reader
         .bytes(message.len())
-        .and_then(Response::from_bytes)
+        .and_then(<Response as wire::Decode>::from_bytes)
         .map_err(|_| Refusal::Malformed)
 }
 
-/// Reply blocks beyond those that an answer takes, in case one cannot be used.
-const fn spare_surbs(class: AnswerClass) -> usize {
-    match class {
-        AnswerClass::One => 1,
-        AnswerClass::Four | AnswerClass::Sixteen | AnswerClass::SixtyFour => 2,
-    }
-}
+/// Messages of ours at one time, and bytes of them.
+const MAX_ATTEMPTS: usize = 4_096;
+const MAX_KEPT: usize = 64 << 20;
 
-/// An encoded request without input and reply blocks.
-const REQUEST_FIXED_LEN: usize = RequestId::LEN + GraphHash::LEN + 1 + 32 + 4 + 4;
+/// Room in the queue below which nothing is sent again.
+const MIN_ROOM: usize = 16;
 
 /// How long replies are still taken after the answer is there or given up.
 const LINGER: Duration = Duration::from_secs(60);

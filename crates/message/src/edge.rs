@@ -11,17 +11,19 @@ use rand::CryptoRng;
 use sphinx::{Address, Packet};
 use traffic::{LoopBook, LoopCounts, Rate, Slot};
 use wire::{
-    Attach, Epoch, Ledger, MailboxAddress, NodeId, Refusal, Register, RequestId, Response, SurbId,
-    Time,
+    AdmissionTag, Attach, Ledger, MailboxAddress, NodeId, Refusal, Register, RequestId, Response,
+    SurbId, Time,
 };
 
-use crate::ask::{Asking, Flight, Recipient, RequestDraft, Surroundings, Timing};
+use crate::ask::{
+    Asking, Ended, Failure, Flight, LetterId, Recipient, RequestDraft, Surroundings, Timing,
+};
 use crate::expect::Jitter;
 use crate::layout::carries_requests;
 use crate::route::{self, Home};
 use crate::seal::SealingKey;
-use crate::serve::{self, OpenedRequest, ReplyPath, Serving};
-use crate::slots::{Flow, Job, Kind, Ready, Slots, Wanted, random_identifier};
+use crate::serve::{OpenedLetter, OpenedRequest, Place, ReplyPath, Serving};
+use crate::slots::{self, Flow, Job, Kind, Ready, Slots, Wanted, random_identifier};
 use crate::{EdgeError, mailbox};
 
 /// Where a participant is attached, and how fast it sends.
@@ -43,6 +45,27 @@ pub enum EdgeEvent {
         response: Response,
         /// Where the time went.
         timing: Timing,
+    },
+    /// A question of ours is over without an answer.
+    Unanswered {
+        /// The question.
+        request: RequestId,
+        /// Why.
+        why: Failure,
+    },
+    /// A letter came to a mailbox of ours.
+    Letter(OpenedLetter),
+    /// A letter of ours arrived: its receiver said so.
+    Delivered {
+        /// Which.
+        letter: LetterId,
+    },
+    /// A letter of ours is over, and nobody said that it arrived.
+    Undelivered {
+        /// Which.
+        letter: LetterId,
+        /// Why.
+        why: Failure,
     },
     /// A loop came back.
     Loop {
@@ -72,8 +95,10 @@ pub struct EdgeCounts {
     pub made_late: u64,
     /// Times that ticks were passed over because the caller slept through them.
     pub stalls: u64,
-    /// Requests of others given up before they were complete.
+    /// Messages of others given up before they were complete.
     pub abandoned: u64,
+    /// Replies that came when what they answer was over.
+    pub late: u64,
 }
 
 /// What an edge keeps at the moment, all of it bounded.
@@ -87,6 +112,10 @@ pub struct EdgeMemory {
     pub loops: usize,
     /// Bytes of messages that are not complete.
     pub partial_bytes: usize,
+    /// Reply blocks of others.
+    pub held_surbs: usize,
+    /// Bytes of answers kept for repeats.
+    pub stored_bytes: usize,
     /// News that the owner has not taken.
     pub events: usize,
 }
@@ -110,6 +139,36 @@ pub struct Edge {
     counts: EdgeCounts,
     swept: Time,
 }
+
+/// What the asking side sees of an edge: all but itself.
+macro_rules! surroundings {
+    ($edge:ident) => {
+        Surroundings {
+            topology: &$edge.topology,
+            home: &$edge.home,
+            jitter: &$edge.jitter,
+            rate: $edge.slots.rate(),
+            room: $edge.slots.room(),
+        }
+    };
+}
+
+/// What the serving side sees of an edge.
+macro_rules! place {
+    ($edge:ident, $now:expr) => {
+        Place {
+            topology: &$edge.topology,
+            former: $edge
+                .former
+                .as_ref()
+                .filter(|(_, _, over)| *over > $now)
+                .map(|(home, _, _)| home.epoch),
+            room: $edge.slots.room(),
+        }
+    };
+}
+
+pub(crate) use {place, surroundings};
 
 #[derive(PartialEq, Eq)]
 enum Link {
@@ -183,17 +242,23 @@ impl Edge {
             .slots
             .renew(|mix| route::first_hop_index(&self.topology, mix).is_some());
         self.refuse_made(Refusal::WrongEpoch, stale);
-        self.refuse_made(Refusal::BadFirstHop, misled);
+        self.refuse_made(Refusal::BadFirstHop, misled.len() as u64);
+        for kind in misled {
+            if let Kind::Request(part) = kind {
+                self.asking.dropped(part);
+            }
+        }
+        let ended = self.asking.renew(now, &self.topology);
+        self.settle(Vec::new(), ended);
         Ok(())
     }
 
     /// Takes a frame from the entry gateway: a 2-byte prefix that names the kind of delivery,
     /// and as many bytes as a packet has. What is wrong with it is counted in the ledger.
     pub fn handle_frame(&mut self, now: Time, rng: &mut dyn CryptoRng, frame: &[u8]) {
-        let _ = rng;
         self.ledger.received += 1;
         let outcome = match frame.split_first_chunk() {
-            Some((prefix, packet)) => self.delivery(now, u16::from_be_bytes(*prefix), packet),
+            Some((prefix, packet)) => self.delivery(now, rng, u16::from_be_bytes(*prefix), packet),
             None => Err(Refusal::BadLength),
         };
         match outcome {
@@ -209,15 +274,22 @@ impl Edge {
                 self.tick(now, rng);
             }
         }
+        self.attend(now, rng);
         if now.since(self.swept) >= SWEEP {
             self.sweep(now);
         }
     }
 
-    /// When [`Self::handle_timeout`] is to be called next: at the next tick.
+    /// When [`Self::handle_timeout`] is to be called next: at the next tick, or the end of a
+    /// deadline.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        Some(self.slots.poll_timeout())
+        let deadline = self.asking.next_deadline();
+        Some(
+            deadline
+                .map_or(Time::MAX, |at| at)
+                .min(self.slots.poll_timeout()),
+        )
     }
 
     /// A packet for the entry gateway, and the index of the mix of layer 1 that gets it first.
@@ -245,7 +317,11 @@ impl Edge {
     pub fn prepare(&mut self, rng: &mut dyn CryptoRng) -> bool {
         let made = match self.slots.wanted(self.flow()) {
             None => return false,
-            Some(Wanted::Real(job)) => self.make(rng, job),
+            // A job that makes nothing is gone all the same.
+            Some(Wanted::Real(job)) => match self.make(rng, job) {
+                Some(ready) => Some(ready),
+                None => return true,
+            },
             Some(Wanted::Cover) => self.make_cover(rng),
         };
         match made {
@@ -289,8 +365,10 @@ impl Edge {
 
 /// The asking side.
 impl Edge {
-    /// Sends a question; sending it again under its id makes another attempt, on fresh routes,
-    /// with fresh keys and reply blocks. The first answer to any of them ends all.
+    /// Sends a question. Whatever is lost on its way or on the answer's is sent again, as often
+    /// as it takes until `deadline`; then, at the latest, the question is over, and one event
+    /// says how. Sending it again under its id makes another attempt, with fresh keys; the first
+    /// answer to any of them ends all.
     ///
     /// # Errors
     /// [`EdgeError`]; then nothing was queued.
@@ -300,30 +378,53 @@ impl Edge {
         rng: &mut dyn CryptoRng,
         to: &Recipient,
         draft: &RequestDraft,
+        deadline: Time,
     ) -> Result<Flight, EdgeError> {
-        let parameters = self.topology.parameters();
-        let rate = self.slots.rate();
-        let around = Surroundings {
-            topology: &self.topology,
-            home: &self.home,
-            jitter: &self.jitter,
-            rate,
-            provider_rate: parameters.class(parameters.provider_class).unwrap_or(rate),
-            waiting: self.slots.waiting(),
-            room: self.slots.room(),
-        };
-        let (jobs, flight) = self.asking.begin(now, rng, &around, to, draft)?;
-        for job in jobs {
-            self.slots.push(job);
-        }
+        let around = surroundings!(self);
+        let asked = self.asking.ask(now, rng, &around, to, draft, deadline);
+        let (jobs, flight) = asked?;
+        self.push(jobs);
         Ok(flight)
+    }
+
+    /// Sends a letter: up to [`wire::MAX_LETTER_LEN`] bytes to an agent's mailbox. One event says
+    /// that it arrived, or, at `deadline` at the latest, that it did not.
+    ///
+    /// # Errors
+    /// [`EdgeError`]; then nothing was queued.
+    pub fn send_letter(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        to: &Recipient,
+        body: &[u8],
+        deadline: Time,
+    ) -> Result<LetterId, EdgeError> {
+        let around = surroundings!(self);
+        let written = self.asking.write(now, rng, &around, to, body, deadline);
+        let (jobs, letter) = written?;
+        self.push(jobs);
+        Ok(letter)
+    }
+
+    /// When something should have been heard of a question, but for one case in hundreds; `None`
+    /// if it is over, or its packets have not all left.
+    #[must_use]
+    pub fn expected_by(&self, request: &RequestId) -> Option<Time> {
+        self.asking.expected_by(request)
     }
 
     /// Gives a question up: its packets that are not made yet are not sent, and an answer that
     /// still comes is taken for surplus.
     pub fn abandon(&mut self, now: Time, request: &RequestId) {
-        let ended = self.asking.end(now, request);
-        self.slots.withdraw(|attempt| ended.contains(&attempt));
+        self.asking.end_request(now, request);
+        self.slots.withdraw(|attempt| self.asking.goes_on(attempt));
+    }
+
+    /// Gives a letter up.
+    pub fn abandon_letter(&mut self, now: Time, letter: LetterId) {
+        self.asking.end_letter(now, letter);
+        self.slots.withdraw(|attempt| self.asking.goes_on(attempt));
     }
 }
 
@@ -341,8 +442,9 @@ impl Edge {
         self.serving.open(mailbox, key)
     }
 
-    /// Answers a question: always with exactly as many packets as its class has. An answer that
-    /// does not fit goes back as [`wire::RequestFailure::AnswerTooLarge`].
+    /// Answers a question: with as many packets as its class has, whatever it says. An answer
+    /// that does not fit goes back as [`wire::RequestFailure::AnswerTooLarge`]. It is kept for a
+    /// while: who asks again gets more of it.
     ///
     /// # Errors
     /// [`EdgeError::SurbInvalid`] if the way back is no longer open, [`EdgeError::Overload`] if
@@ -354,13 +456,18 @@ impl Edge {
         path: ReplyPath,
         response: &Response,
     ) -> Result<(), EdgeError> {
-        let lives = |epoch| self.lives(now, epoch);
-        let room = self.slots.room();
-        let jobs = serve::answer(rng, &self.topology, lives, room, path, response)?;
-        for job in jobs {
-            self.slots.push(job);
-        }
+        let _ = rng;
+        let place = place!(self, now);
+        let jobs = self.serving.answer(&place, path, response)?;
+        self.push(jobs);
         Ok(())
+    }
+
+    /// Tags of packets that are to come to one of our mailboxes, `most` at most: for the
+    /// mailbox's gateway to let them in before those of strangers. Each is good for one packet.
+    #[must_use]
+    pub fn tags_to_announce(&self, mailbox: &MailboxAddress, most: usize) -> Vec<AdmissionTag> {
+        self.serving.tags(mailbox, most)
     }
 }
 
@@ -403,6 +510,7 @@ impl Edge {
         EdgeCounts {
             stalls: self.slots.stalls(),
             abandoned: self.serving.abandoned(),
+            late: self.asking.late(),
             ..self.counts
         }
     }
@@ -415,6 +523,8 @@ impl Edge {
             surbs: self.asking.surbs_out(),
             loops: self.loops.len(),
             partial_bytes: self.asking.partial_bytes() + self.serving.partial_bytes(),
+            held_surbs: self.serving.held(),
+            stored_bytes: self.serving.stored(),
             events: self.events.len(),
         }
     }
@@ -429,22 +539,55 @@ impl Edge {
         }
     }
 
+    /// Does what is due besides ticks. Nothing here moves the clock.
+    fn attend(&mut self, now: Time, rng: &mut dyn CryptoRng) {
+        let around = surroundings!(self);
+        let (jobs, ended) = self.asking.attend(now, rng, &around);
+        self.settle(jobs, ended);
+        let place = place!(self, now);
+        let jobs = self.serving.attend(now, &place);
+        self.push(jobs);
+    }
+
+    /// Queues packets, and tells what is over.
+    fn settle(&mut self, jobs: Vec<Job>, ended: Vec<Ended>) {
+        self.push(jobs);
+        if ended.is_empty() {
+            return;
+        }
+        self.slots.withdraw(|attempt| self.asking.goes_on(attempt));
+        for ended in ended {
+            // Beyond its bound the owner learns by its own clock that nothing came.
+            let _ = self.tell(ended.into());
+        }
+    }
+
+    fn push(&mut self, jobs: Vec<Job>) {
+        for job in jobs {
+            self.slots.push(job);
+        }
+    }
+
     fn tick(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         let flow = self.flow();
-        let ready = self.slots.take_ready(flow).or_else(|| {
+        let mut ready = self.slots.take_ready(flow);
+        if ready.is_none() {
             self.counts.made_late += 1;
-            match self.slots.take_job(flow) {
-                Some(job) => self.make(rng, job),
-                None => self.make_cover(rng),
+            while ready.is_none()
+                && let Some(job) = self.slots.take_job(flow)
+            {
+                ready = self.make(rng, job);
             }
-        });
+        }
+        let ready = ready.or_else(|| self.make_cover(rng));
         // Nothing is ready and nothing can be made only if a document without mixes was taken,
         // which none is.
         let Some(ready) = ready else { return };
         match ready.kind {
             Kind::Request(part) => {
                 self.counts.requests += 1;
-                self.asking.left(now, part);
+                let around = surroundings!(self);
+                self.asking.left(now, rng, &around, part);
             }
             Kind::Reply => self.counts.replies += 1,
             Kind::Loop { id, ref route } => {
@@ -466,7 +609,19 @@ impl Edge {
     }
 
     fn make(&mut self, rng: &mut dyn CryptoRng, job: Job) -> Option<Ready> {
-        let ready = job.make(rng, self.topology.geometry())?;
+        let ready = match job {
+            Job::Request(part) => {
+                let around = surroundings!(self);
+                let made = self.asking.make(rng, &around, part);
+                if made.is_none() {
+                    self.asking.dropped(part);
+                }
+                made?
+            }
+            Job::Reply { surb, payload } => {
+                slots::make_reply(*surb, &payload, self.topology.geometry())?
+            }
+        };
         self.ledger.made += 1;
         Some(ready)
     }
@@ -510,19 +665,29 @@ impl Edge {
         }
         self.swept = now;
         self.former = self.former.take().filter(|(_, _, over)| *over > now);
+        let lost = self.loops.counts().lost;
         self.loops.expire(now);
+        for _ in lost..self.loops.counts().lost {
+            self.asking.measure().lost();
+        }
         self.asking.expire(now);
         self.serving.expire(now);
-    }
-
-    fn lives(&self, now: Time, epoch: Epoch) -> bool {
-        let former = self.former.as_ref().filter(|(_, _, over)| *over > now);
-        epoch == self.home.epoch || former.is_some_and(|(home, _, _)| home.epoch == epoch)
     }
 
     fn refuse_made(&mut self, refusal: Refusal, count: u64) {
         for _ in 0..count {
             self.ledger.refused.add(refusal);
+        }
+    }
+}
+
+impl From<Ended> for EdgeEvent {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Answered { response, timing } => Self::Response { response, timing },
+            Ended::Unanswered { request, why } => Self::Unanswered { request, why },
+            Ended::Delivered { letter } => Self::Delivered { letter },
+            Ended::Undelivered { letter, why } => Self::Undelivered { letter, why },
         }
     }
 }

@@ -30,6 +30,9 @@ pub enum EdgeError {
     /// The request does not fit the most packets that a message may have.
     #[error("the request is too large")]
     RequestTooLarge,
+    /// More reply blocks would be out than one edge keeps account of; later there is room.
+    #[error("too many reply blocks are out; wait for answers")]
+    SurbsExhausted,
     /// The reply blocks are for an epoch that is over, or cannot be used; the answer is dropped.
     #[error("the reply blocks cannot be used any more")]
     SurbInvalid,

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use rand::{CryptoRng, RngExt};
-use traffic::Rate;
+use traffic::{DelayLaw, Rate};
+
+/// Mixes on every way.
+const LAYERS: u32 = 3;
 
 /// The 99.9 % quantile of the standard normal law.
 const Z_999: f64 = 3.090_232;
@@ -24,6 +27,11 @@ pub(crate) fn slots_quantile(rate: Rate, slots: u32) -> Duration {
 /// The same for a queue that others fill too, taken as half busy.
 pub(crate) fn shared_slots_quantile(rate: Rate, slots: u32) -> Duration {
     slots_quantile(rate, slots) * 2
+}
+
+/// The same for the mixes of a leg whose delays others chose.
+pub(crate) fn leg_quantile(law: DelayLaw) -> Duration {
+    law.sum_quantile(LAYERS, 0.999)
 }
 
 /// `span` and up to a quarter more, so that repeats of a request tell nobody when it was made.

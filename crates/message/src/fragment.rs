@@ -1,21 +1,31 @@
-//! Cutting messages into packets' worth, with repair (docs/spec/message.md, 5).
+//! Cutting messages into packets' worth (docs/spec/message.md, 5).
 //!
 //! RaptorQ (RFC 6330), one source block: any `source` of a message's symbols, and rarely one
-//! more, give it back. A message of one symbol has no repair.
+//! more, give it back. There is no last symbol: whoever lacks some gets fresh ones, never the
+//! same again.
 
 use raptorq::{
-    Encoder, EncodingPacket, ObjectTransmissionInformation, PayloadId, SourceBlockDecoder,
+    EncodingPacket, ObjectTransmissionInformation, PayloadId, SourceBlockDecoder,
+    SourceBlockEncoder,
 };
-use wire::{AnswerClass, Decode, DecodeError, Encode, MessageId, Reader, Refusal, Writer};
+use wire::{AnswerClass, Decode, DecodeError, Encode, Reader, Refusal, SURB_LEN, Writer};
 use zeroize::Zeroizing;
 
-/// One packet's worth of a message.
+use crate::exchange::ExchangeSecret;
+use crate::layout::to_usize;
+
+/// One packet's worth of a message to a mailbox.
 pub(crate) struct Fragment {
-    pub(crate) message: MessageId,
+    /// Names the message, seals what goes back.
+    pub(crate) secret: ExchangeSecret,
     /// Bytes of the whole message.
     pub(crate) length: u32,
     /// Encoding symbol id: below `source` a piece of the message itself, above it repair.
     pub(crate) index: u32,
+    /// The sender has sent, or is about to send, the fragments below this index.
+    pub(crate) end: u32,
+    /// Ways back, one packet each.
+    pub(crate) surbs: Vec<[u8; SURB_LEN]>,
     pub(crate) symbol: Zeroizing<Vec<u8>>,
 }
 
@@ -25,42 +35,37 @@ pub(crate) struct Shape {
     length: u32,
     symbol_len: u16,
     source: u32,
-    packets: u32,
 }
 
 impl Shape {
-    /// The shape of a message of `length` bytes with as much repair as its size calls for;
-    /// `None` if it is empty or needs more than [`MAX_SOURCE`] packets.
+    /// The shape of a message of `length` bytes; `None` if it is empty or needs more than
+    /// [`MAX_SOURCE`] symbols.
     pub(crate) fn of(length: u32, symbol_len: u16) -> Option<Self> {
-        let source = length.div_ceil(u32::from(symbol_len));
+        let symbol = std::num::NonZeroU32::new(symbol_len.into())?;
+        let source = length.div_ceil(symbol.get());
         (1..=MAX_SOURCE).contains(&source).then_some(Self {
             length,
             symbol_len,
             source,
-            packets: source + repair(source),
         })
     }
 
-    /// The shape that fills `class` exactly.
+    /// The shape that leaves a tenth of the packets of `class` for repair.
     pub(crate) fn of_class(class: AnswerClass, symbol_len: u16) -> Self {
-        // At most 64.
-        let packets = u32::try_from(class.packets()).unwrap_or(1);
-        let fits = |source: &u32| source + repair(*source) <= packets;
-        let source = (1..=packets).rev().find(fits).unwrap_or(1);
+        let source = match class {
+            AnswerClass::One => 1,
+            AnswerClass::Four => 3,
+            AnswerClass::Sixteen => 14,
+            AnswerClass::SixtyFour => 58,
+        };
         Self {
             length: source * u32::from(symbol_len),
             symbol_len,
             source,
-            packets,
         }
     }
 
-    /// Packets that carry the message, repair included.
-    pub(crate) const fn packets(self) -> u32 {
-        self.packets
-    }
-
-    /// Packets that are enough, but for bad luck.
+    /// Symbols that are enough, but for bad luck.
     pub(crate) const fn source(self) -> u32 {
         self.source
     }
@@ -68,30 +73,6 @@ impl Shape {
     /// Bytes of the message.
     pub(crate) const fn length(self) -> u32 {
         self.length
-    }
-
-    /// Cuts `message`, of exactly this shape's length, into all its fragments.
-    pub(crate) fn cut(self, id: MessageId, message: &[u8]) -> Vec<Fragment> {
-        let fragment = |(index, symbol)| Fragment {
-            message: id,
-            length: self.length,
-            index,
-            symbol: Zeroizing::new(symbol),
-        };
-        if self.source == 1 {
-            let mut symbol = message.to_vec();
-            symbol.resize(self.symbol_len.into(), 0);
-            // One symbol of itself, and again as repair where a class asks for more.
-            return (0..self.packets)
-                .map(|index| fragment((index, symbol.clone())))
-                .collect();
-        }
-        Encoder::new(message, self.transmission())
-            .get_encoded_packets(self.packets - self.source)
-            .into_iter()
-            .map(EncodingPacket::split)
-            .map(|(id, symbol)| fragment((id.encoding_symbol_id(), symbol)))
-            .collect()
     }
 
     /// The message, if `symbols` (by index, each of the right length) are enough for it.
@@ -108,18 +89,16 @@ impl Shape {
                 |(index, symbol)| EncodingPacket::new(PayloadId::new(0, index), symbol.to_vec()),
             ))?
         };
-        message.truncate(usize::try_from(self.length).ok()?);
+        message.truncate(to_usize(self.length));
         Some(Zeroizing::new(message))
     }
 
-    /// Whether a fragment of this shape may look like `fragment`.
+    /// Whether `symbol` may be the one of this index.
     ///
     /// # Errors
     /// [`Refusal::FragmentInvalid`] if not.
-    pub(crate) fn check(self, fragment: &Fragment) -> Result<(), Refusal> {
-        let fits = fragment.length == self.length
-            && fragment.index < self.packets
-            && fragment.symbol.len() == usize::from(self.symbol_len);
+    pub(crate) fn check(self, index: u32, symbol: &[u8]) -> Result<(), Refusal> {
+        let fits = index < MAX_INDEX && symbol.len() == usize::from(self.symbol_len);
         fits.then_some(()).ok_or(Refusal::FragmentInvalid)
     }
 
@@ -128,98 +107,167 @@ impl Shape {
     }
 }
 
-/// Header, then the symbol to the end.
+/// A message, from which come as many symbols as are asked for.
+pub(crate) struct Symbols {
+    shape: Shape,
+    /// To the end of its last symbol.
+    padded: Zeroizing<Vec<u8>>,
+    /// Made when the first repair is asked for.
+    repair: Option<Box<SourceBlockEncoder>>,
+}
+
+impl Symbols {
+    /// Of `message`, which is padded with zeros to the shape's symbols.
+    pub(crate) fn new(shape: Shape, mut message: Zeroizing<Vec<u8>>) -> Self {
+        let symbols = to_usize(shape.source);
+        message.resize(symbols * usize::from(shape.symbol_len), 0);
+        Self {
+            shape,
+            padded: message,
+            repair: None,
+        }
+    }
+
+    /// The symbol of this index.
+    pub(crate) fn symbol(&mut self, index: u32) -> Zeroizing<Vec<u8>> {
+        let length = usize::from(self.shape.symbol_len);
+        let place = if self.shape.source == 1 { 0 } else { index };
+        let mut pieces = self.padded.chunks_exact(length);
+        if let Some(piece) = pieces.nth(to_usize(place)) {
+            return Zeroizing::new(piece.to_vec());
+        }
+        let repair = self.repair.get_or_insert_with(|| {
+            let transmission = self.shape.transmission();
+            Box::new(SourceBlockEncoder::new(0, &transmission, &self.padded))
+        });
+        let made = repair.repair_packets(index - self.shape.source, 1).pop();
+        Zeroizing::new(made.map(|packet| packet.split().1).unwrap_or_default())
+    }
+
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Bytes kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.padded.len()
+    }
+}
+
+/// Header, reply blocks, then the symbol to the end.
 impl Encode for Fragment {
     fn encode(&self, writer: &mut Writer) {
-        self.message.encode(writer);
+        self.secret.encode(writer);
         writer.u32(self.length);
         writer.u32(self.index);
+        writer.u32(self.end);
+        writer.u8(u8::try_from(self.surbs.len()).unwrap_or(u8::MAX));
+        for surb in &self.surbs {
+            writer.raw(surb);
+        }
         writer.raw(&self.symbol);
     }
 }
 
 impl Decode for Fragment {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let secret = ExchangeSecret::decode(reader)?;
+        let (length, index, end) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let count = usize::from(reader.u8()?);
+        if !(1..=MAX_SURBS).contains(&count) {
+            return Err(DecodeError::OutOfRange);
+        }
         Ok(Self {
-            message: MessageId::decode(reader)?,
-            length: reader.u32()?,
-            index: reader.u32()?,
+            secret,
+            length,
+            index,
+            end,
+            surbs: (0..count)
+                .map(|_| reader.array())
+                .collect::<Result<_, _>>()?,
             symbol: Zeroizing::new(reader.raw(reader.remaining())?.to_vec()),
         })
     }
 }
 
-/// Repair symbols for `source` symbols: a tenth, at least one, none for a single one.
-const fn repair(source: u32) -> u32 {
-    if source == 1 { 0 } else { source.div_ceil(10) }
-}
+/// Bytes of a fragment before its reply blocks.
+pub(crate) const FRAGMENT_HEADER_LEN: usize = ExchangeSecret::LEN + 13;
 
-/// Bytes of a fragment before its symbol.
-pub(crate) const FRAGMENT_HEADER_LEN: usize = MessageId::LEN + 8;
+/// Most reply blocks in one packet.
+pub(crate) const MAX_SURBS: usize = 16;
 
 /// Most source symbols of one message.
 pub(crate) const MAX_SOURCE: u32 = 256;
+
+/// Packets to a mailbox are numbered below this, whatever is lost.
+pub(crate) const MAX_PACKETS: u32 = 1_024;
+
+/// Symbols are numbered below this: one for each reply block of the most packets.
+pub(crate) const MAX_INDEX: u32 = MAX_PACKETS * 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ID: MessageId = MessageId([1; 16]);
-
-    fn message(length: u32) -> Vec<u8> {
-        (0..length).map(|i| (i * 31 % 251) as u8).collect()
+    fn message(length: u32) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new((0..length).map(|i| (i * 31 % 251) as u8).collect())
     }
 
-    fn symbols(fragments: &[Fragment]) -> impl Iterator<Item = (u32, &[u8])> {
-        fragments.iter().map(|f| (f.index, f.symbol.as_slice()))
+    /// The symbols of these indices, joined.
+    fn join(shape: Shape, indices: impl Iterator<Item = u32>) -> Option<Zeroizing<Vec<u8>>> {
+        let mut symbols = Symbols::new(shape, message(shape.length()));
+        let made: Vec<_> = indices
+            .map(|index| (index, symbols.symbol(index)))
+            .collect();
+        for (index, symbol) in &made {
+            assert_eq!(shape.check(*index, symbol), Ok(()));
+        }
+        shape.join(
+            made.iter()
+                .map(|(index, symbol)| (*index, symbol.as_slice())),
+        )
     }
 
     #[test]
-    fn a_message_survives_the_loss_of_its_repair_share() {
-        for length in [101, 200, 1_000, 5_000, 25_599] {
+    fn any_symbols_that_are_enough_give_the_message_back() {
+        for length in [1, 99, 100, 101, 200, 1_000, 5_000, 25_599] {
             let shape = Shape::of(length, 100).unwrap();
-            let mut fragments = shape.cut(ID, &message(length));
-            assert_eq!(fragments.len(), shape.packets() as usize);
-            for fragment in &fragments {
-                assert_eq!(shape.check(fragment), Ok(()));
+            let source = shape.source();
+            // The message itself, some of it and repair, and repair from far off.
+            for first in [0, source / 2, 16_000 - source] {
+                let joined = join(shape, first..first + source + 1).unwrap();
+                assert_eq!(joined, message(length), "{length} from {first}");
             }
-            fragments.drain(..(shape.packets() - shape.source()) as usize);
-            assert_eq!(**shape.join(symbols(&fragments)).unwrap(), message(length));
         }
     }
 
     #[test]
-    fn one_packet_has_no_repair_and_more_have_a_tenth() {
-        let packets = |symbols: u32| Shape::of(symbols * 100, 100).unwrap().packets();
-        assert_eq!(packets(1), 1);
-        assert_eq!(packets(2), 3);
-        assert_eq!(packets(10), 11);
-        assert_eq!(packets(11), 13);
-        assert_eq!(packets(158), 174);
-        assert_eq!(Shape::of(0, 100), None);
-        assert_eq!(Shape::of(MAX_SOURCE * 100 + 1, 100), None);
-        assert_eq!(Shape::of(u32::MAX, 100), None);
+    fn a_message_has_as_many_symbols_as_it_fills() {
+        let source = |length: u32| Shape::of(length, 100).map(Shape::source);
+        assert_eq!(source(1), Some(1));
+        assert_eq!(source(100), Some(1));
+        assert_eq!(source(101), Some(2));
+        assert_eq!(source(MAX_SOURCE * 100), Some(256));
+        assert_eq!(source(0), None);
+        assert_eq!(source(MAX_SOURCE * 100 + 1), None);
+        assert_eq!(source(u32::MAX), None);
+        assert_eq!(Shape::of(5, 0), None);
     }
 
     #[test]
-    fn every_answer_class_is_filled_exactly() {
-        for (class, source) in AnswerClass::ALL.into_iter().zip([1, 3, 14, 58]) {
+    fn every_answer_class_leaves_a_tenth_for_repair() {
+        for class in AnswerClass::ALL {
             let shape = Shape::of_class(class, 100);
-            assert_eq!(shape.packets() as usize, class.packets());
-            assert_eq!(shape.source(), source);
-            let text = message(shape.length());
-            let fragments = shape.cut(ID, &text);
-            assert_eq!(fragments.len(), class.packets());
-            let repair = (shape.packets() - source) as usize;
-            assert_eq!(**shape.join(symbols(&fragments[repair..])).unwrap(), text);
+            let (source, packets) = (to_usize(shape.source()), class.packets());
+            assert_eq!(source + (source - 1).div_ceil(10), packets, "{class:?}");
+            assert_eq!(Shape::of(shape.length(), 100), Some(shape));
         }
     }
 
     #[test]
     fn too_few_symbols_give_nothing() {
         let shape = Shape::of(1_000, 100).unwrap();
-        let fragments = shape.cut(ID, &message(1_000));
-        assert!(shape.join(symbols(&fragments[..9])).is_none());
+        assert!(join(shape, 3..12).is_none());
     }
 
     #[test]
@@ -227,8 +275,9 @@ mod tests {
         bolero::check!().for_each(|bytes: &[u8]| {
             if let Ok(fragment) = Fragment::from_bytes(bytes) {
                 assert_eq!(fragment.to_bytes(), bytes);
+                assert!((1..=MAX_SURBS).contains(&fragment.surbs.len()));
                 for shape in [Shape::of(1_000, 100), Shape::of(7, 100)] {
-                    let _ = shape.unwrap().check(&fragment);
+                    let _ = shape.unwrap().check(fragment.index, &fragment.symbol);
                 }
                 let _ = Shape::of(fragment.length, 100);
             }

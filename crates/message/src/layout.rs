@@ -3,24 +3,24 @@
 //! Sizes follow from the network's geometry alone; no content changes them.
 
 use sphinx::Geometry;
-use wire::{AnswerClass, MessageId, Refusal};
+use wire::{AnswerClass, MessageId, Refusal, SURB_LEN};
 
 use crate::fragment::{FRAGMENT_HEADER_LEN, MAX_SOURCE, Shape};
 use crate::seal::SEAL_OVERHEAD;
 
-/// The field that the mailbox's gateway checks before it spends room on a packet. All zero
-/// until there are credentials.
+/// The field that the mailbox's gateway checks before it spends room on a packet: a
+/// [tag](wire::AdmissionTag), then random bytes until there are credentials.
 pub const ADMISSION_LEN: usize = 96;
 
 /// The room before a mailbox item for an account of the owner's reply blocks. All zero while
 /// mailboxes are attached.
 const ACCOUNT_LEN: usize = 16;
 
-/// In a reply, before the sealed part: the message's name and the fragment's index.
+/// In a reply, before the sealed part: its message's name, and its reply block's number.
 pub(crate) const REPLY_PREFIX_LEN: usize = MessageId::LEN + 4;
 
-/// In a reply, inside the seal before the symbol: the message's length.
-pub(crate) const REPLY_LENGTH_LEN: usize = 4;
+/// In a reply, inside the seal before a symbol: kind, reply blocks left, the message's length.
+pub(crate) const REPLY_HEADER_LEN: usize = 1 + 2 + 4;
 
 /// Before the encoded response in the padded message: its length.
 const RESPONSE_LENGTH_LEN: usize = 4;
@@ -32,10 +32,11 @@ pub fn answer_capacity(geometry: Geometry, class: AnswerClass) -> usize {
     to_usize(shape.length()) - RESPONSE_LENGTH_LEN
 }
 
-/// Longest request, encoded, reply blocks included.
+/// Longest message to a mailbox, encoded.
 #[must_use]
-pub fn request_capacity(geometry: Geometry) -> usize {
-    to_usize(MAX_SOURCE) * usize::from(request_symbol_len(geometry))
+pub fn mail_capacity(geometry: Geometry) -> usize {
+    let symbol_len = request_symbol_len(geometry, 1).unwrap_or_default();
+    to_usize(MAX_SOURCE) * usize::from(symbol_len)
 }
 
 /// Length of a request packet's payload: all that a mailbox forwards.
@@ -43,16 +44,20 @@ pub(crate) fn request_payload_len(geometry: Geometry) -> usize {
     geometry.mailbox_capacity()
 }
 
-pub(crate) fn request_symbol_len(geometry: Geometry) -> u16 {
-    symbol_len(
-        request_payload_len(geometry),
-        ADMISSION_LEN + SEAL_OVERHEAD + FRAGMENT_HEADER_LEN,
-    )
+/// Bytes of a message in a packet that also carries `surbs` reply blocks; `None` if they leave
+/// no room worth it.
+pub(crate) fn request_symbol_len(geometry: Geometry, surbs: usize) -> Option<u16> {
+    let overhead = ADMISSION_LEN + SEAL_OVERHEAD + FRAGMENT_HEADER_LEN + surbs * SURB_LEN;
+    let left = request_payload_len(geometry).checked_sub(overhead)?;
+    u16::try_from(left)
+        .ok()
+        .filter(|left| *left >= MIN_SYMBOL_LEN)
 }
 
 pub(crate) fn reply_symbol_len(geometry: Geometry) -> u16 {
-    let overhead = REPLY_PREFIX_LEN + wire::BlobKey::OVERHEAD + REPLY_LENGTH_LEN;
-    symbol_len(geometry.capacity(), overhead)
+    let overhead = REPLY_PREFIX_LEN + wire::BlobKey::OVERHEAD + REPLY_HEADER_LEN;
+    let left = geometry.capacity().saturating_sub(overhead).max(1);
+    u16::try_from(left).unwrap_or(u16::MAX)
 }
 
 /// The sealed part of a mailbox item.
@@ -70,19 +75,15 @@ pub(crate) fn sealed_part(geometry: Geometry, item: &[u8]) -> Result<&[u8], Refu
 
 /// Whether sealed requests fit the geometry at all.
 pub(crate) fn carries_requests(geometry: Geometry) -> bool {
-    request_payload_len(geometry) > ADMISSION_LEN + SEAL_OVERHEAD + FRAGMENT_HEADER_LEN
-}
-
-/// What is left of `room` after `overhead`; one rather than none where [`carries_requests`]
-/// says no.
-fn symbol_len(room: usize, overhead: usize) -> u16 {
-    let left = room.saturating_sub(overhead).max(1);
-    u16::try_from(left).unwrap_or(u16::MAX)
+    request_symbol_len(geometry, 1).is_some()
 }
 
 pub(crate) fn to_usize(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
+
+/// A packet with less of its message than this is not worth sending.
+const MIN_SYMBOL_LEN: u16 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -92,11 +93,13 @@ mod tests {
     fn sizes_are_those_of_the_specification() {
         let geometry = Geometry::DEFAULT;
         assert_eq!(request_payload_len(geometry), 8_159);
-        assert_eq!(request_symbol_len(geometry), 6_903);
-        assert_eq!(reply_symbol_len(geometry), 8_135);
+        let symbols = [1, 2, 16, 17].map(|surbs| request_symbol_len(geometry, surbs));
+        assert_eq!(symbols, [Some(6_486), Some(6_090), Some(546), Some(150)]);
+        assert_eq!(request_symbol_len(geometry, 18), None);
+        assert_eq!(reply_symbol_len(geometry), 8_132);
         let answers = AnswerClass::ALL.map(|class| answer_capacity(geometry, class));
-        assert_eq!(answers, [8_131, 24_401, 113_886, 471_826]);
-        assert_eq!(request_capacity(geometry), 256 * 6_903);
+        assert_eq!(answers, [8_128, 24_392, 113_844, 471_652]);
+        assert_eq!(mail_capacity(geometry), 256 * 6_486);
     }
 
     #[test]

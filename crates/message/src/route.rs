@@ -136,6 +136,11 @@ pub(crate) fn check(topology: &Topology, entry: &NodeId) -> Result<(), EdgeError
         .ok_or(EdgeError::UnknownGateway)
 }
 
+/// Whether the document lists this gateway.
+pub(crate) fn lists(topology: &Topology, id: &NodeId) -> bool {
+    gateway(topology, id).is_some()
+}
+
 /// The index by which a client names `mix` to its gateway.
 pub(crate) fn first_hop_index(topology: &Topology, mix: &NodeId) -> Option<u16> {
     let place = topology

@@ -145,7 +145,7 @@ pub const ENCAPSULATED_LEN: usize = 1_120;
 pub const SEAL_OVERHEAD: usize = ENCAPSULATED_LEN + 16;
 
 /// The `info` of RFC 9180.
-const CONTEXT: &[u8] = b"subrosa request packet 1";
+const CONTEXT: &[u8] = b"subrosa mail packet 2";
 
 #[cfg(test)]
 mod tests {

@@ -5,17 +5,13 @@
 //! counted, since it takes a moment longer.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use rand::CryptoRng;
-use sphinx::{Address, Geometry, Packet, Surb};
+use sphinx::{Geometry, Packet, Surb};
 use traffic::{LoopRoute, PoissonClock, Rate};
 use wire::{NodeId, SurbId, Time};
-use zeroize::Zeroizing;
 
-use crate::ask::{AttemptId, Recipient};
-use crate::layout::ADMISSION_LEN;
-use crate::route::Route;
+use crate::ask::AttemptId;
 
 /// The clock, and the queues behind it.
 pub(crate) struct Slots {
@@ -30,14 +26,9 @@ pub(crate) struct Slots {
 
 /// A packet to be made.
 pub(crate) enum Job {
-    /// A fragment of a request: to be sealed and wrapped.
-    Request {
-        route: Route,
-        to: Arc<Recipient>,
-        body: Zeroizing<Vec<u8>>,
-        part: Part,
-    },
-    /// A fragment of an answer, sealed: to be put on its reply block.
+    /// A packet of a message to a mailbox: route, reply blocks and seal are its maker's.
+    Request(Part),
+    /// What goes back, sealed: to be put on its reply block.
     Reply { surb: Box<Surb>, payload: Vec<u8> },
 }
 
@@ -45,7 +36,7 @@ pub(crate) enum Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) attempt: AttemptId,
-    pub(crate) number: usize,
+    pub(crate) number: u32,
 }
 
 /// A packet that is made.
@@ -175,25 +166,33 @@ impl Slots {
         }
     }
 
-    /// Takes back the packets of some attempts that are not made yet.
-    pub(crate) fn withdraw(&mut self, which: impl Fn(AttemptId) -> bool) {
+    /// Takes back the packets, not made yet, of all attempts that do not go on.
+    pub(crate) fn withdraw(&mut self, goes_on: impl Fn(AttemptId) -> bool) {
         self.jobs.retain(|job| match job {
-            Job::Request { part, .. } => !which(part.attempt),
+            Job::Request(part) => goes_on(part.attempt),
             Job::Reply { .. } => true,
         });
     }
 
     /// Takes out what a new document makes useless: all cover, and what was to go first to a
-    /// mix that `keeps` does not know. Returns how many packets were made for nothing.
-    pub(crate) fn renew(&mut self, keeps: impl Fn(&NodeId) -> bool) -> (u64, u64) {
+    /// mix that `keeps` does not know. Returns how much cover was made for nothing, and what
+    /// else.
+    pub(crate) fn renew(&mut self, keeps: impl Fn(&NodeId) -> bool) -> (u64, Vec<Kind>) {
         let cover = self.cover.len() as u64;
         self.cover.clear();
-        self.jobs.retain(|job| keeps(&job.first()));
-        let before = self.real.len() + self.leaving.len();
-        self.real.retain(|ready| keeps(&ready.first));
-        self.leaving.retain(|ready| keeps(&ready.first));
-        let misled = before - self.real.len() - self.leaving.len();
-        (cover, misled as u64)
+        self.jobs.retain(|job| match job {
+            Job::Request(_) => true,
+            Job::Reply { surb, .. } => keeps(&NodeId(surb.first_hop().0)),
+        });
+        let mut misled = Vec::new();
+        for queue in [&mut self.real, &mut self.leaving] {
+            let (kept, gone): (VecDeque<_>, VecDeque<_>) = std::mem::take(queue)
+                .into_iter()
+                .partition(|ready| keeps(&ready.first));
+            *queue = kept;
+            misled.extend(gone.into_iter().map(|ready| ready.kind));
+        }
+        (cover, misled)
     }
 
     /// Packets made and not yet gone.
@@ -202,46 +201,15 @@ impl Slots {
     }
 }
 
-impl Job {
-    /// Makes the packet; `None` never happens with routes and bodies of this crate.
-    pub(crate) fn make(self, rng: &mut dyn CryptoRng, geometry: Geometry) -> Option<Ready> {
-        let first = self.first();
-        let (packet, kind) = match self {
-            Self::Request {
-                route,
-                to,
-                body,
-                part,
-            } => {
-                let mut payload = vec![0; ADMISSION_LEN];
-                payload.extend(to.sealing_key.seal(rng, &to.mailbox, &body));
-                let destination = Address::from(to.mailbox);
-                let identifier = random_identifier(rng);
-                let packet = Packet::wrap(
-                    rng,
-                    geometry,
-                    &route.hops,
-                    destination,
-                    identifier,
-                    &payload,
-                );
-                (packet, Kind::Request(part))
-            }
-            Self::Reply { surb, payload } => (surb.reply(geometry, &payload), Kind::Reply),
-        };
-        packet.ok().map(|packet| Ready {
-            first,
-            packet,
-            kind,
-        })
-    }
-
-    fn first(&self) -> NodeId {
-        match self {
-            Self::Request { route, .. } => route.first,
-            Self::Reply { surb, .. } => NodeId(surb.first_hop().0),
-        }
-    }
+/// Puts what goes back on its reply block; `None` never happens with payloads of this crate.
+pub(crate) fn make_reply(surb: Surb, payload: &[u8], geometry: Geometry) -> Option<Ready> {
+    let first = NodeId(surb.first_hop().0);
+    let packet = surb.reply(geometry, payload).ok()?;
+    Some(Ready {
+        first,
+        packet,
+        kind: Kind::Reply,
+    })
 }
 
 /// An identifier that nobody else draws. Never zero.

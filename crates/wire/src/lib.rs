@@ -7,6 +7,7 @@ mod control;
 mod feed;
 mod ids;
 mod ledger;
+mod mail;
 mod publication;
 mod query;
 mod refusal;
@@ -21,10 +22,8 @@ pub use ids::{
     RequestId, SurbId,
 };
 pub use ledger::{Ledger, RefusalCounts};
+pub use mail::{Letter, MAX_LETTER_LEN, Mail};
 pub use publication::{MAX_PUBLICATION_PARTS, PublicationPart};
-pub use query::{
-    AnswerClass, MAX_INPUT_LEN, MAX_REQUEST_SURBS, Outcome, Request, RequestFailure, Response,
-    SURB_LEN,
-};
+pub use query::{AnswerClass, MAX_INPUT_LEN, Outcome, Request, RequestFailure, Response, SURB_LEN};
 pub use refusal::Refusal;
 pub use time::Time;

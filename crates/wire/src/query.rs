@@ -12,9 +12,6 @@ pub const SURB_LEN: usize = 396;
 /// Most bytes of model input in one request.
 pub const MAX_INPUT_LEN: usize = 1 << 20;
 
-/// Most reply blocks in one request: the largest answer class and its spares.
-pub const MAX_REQUEST_SURBS: usize = 80;
-
 /// The fixed sizes of answers, in packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AnswerClass {
@@ -81,13 +78,8 @@ pub struct Request {
     /// The size of answer asked for.
     #[zeroize(skip)]
     pub class: AnswerClass,
-    /// Key under which the answer is sealed; drawn for this request.
-    pub answer_key: [u8; 32],
     /// The model's input: little-endian `i32`, one an element, quantised by the model's schema.
     pub input: Vec<u8>,
-    /// Reply blocks for the answer's packets.
-    #[zeroize(skip)]
-    pub surbs: Vec<[u8; SURB_LEN]>,
 }
 
 impl Encode for Request {
@@ -95,9 +87,7 @@ impl Encode for Request {
         self.id.encode(writer);
         self.model.encode(writer);
         self.class.encode(writer);
-        writer.raw(&self.answer_key);
         writer.bytes(&self.input);
-        writer.list(&self.surbs);
     }
 }
 
@@ -107,9 +97,7 @@ impl Decode for Request {
             id: RequestId::decode(reader)?,
             model: GraphHash::decode(reader)?,
             class: AnswerClass::decode(reader)?,
-            answer_key: reader.array()?,
             input: reader.bytes(MAX_INPUT_LEN)?.to_vec(),
-            surbs: reader.list(MAX_REQUEST_SURBS)?,
         })
     }
 }
@@ -145,8 +133,6 @@ pub enum RequestFailure {
     UnknownModel,
     /// The input does not fit the model's schema.
     BadInput,
-    /// The request does not carry the reply blocks that its answer class needs.
-    InsufficientSurbs,
     /// The output does not fit the answer class.
     AnswerTooLarge,
     /// The model ran out of fuel.
@@ -160,10 +146,9 @@ pub enum RequestFailure {
 }
 
 impl RequestFailure {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Self::UnknownModel,
         Self::BadInput,
-        Self::InsufficientSurbs,
         Self::AnswerTooLarge,
         Self::ModelTimeout,
         Self::ModelMemory,

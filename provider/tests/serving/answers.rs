@@ -67,6 +67,26 @@ fn a_repeat_runs_nothing_and_is_answered_over_the_new_way_back() {
 }
 
 #[test]
+fn sixty_four_repeats_at_once_run_once() {
+    let mut world = World::new(12);
+    for _ in 0..64 {
+        world.ask(1, &small(), &INPUT);
+    }
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.jobs.len(), 1);
+    let job = world.jobs.pop().unwrap();
+    world.done(&job, vec![1, 2]);
+    world.run(Duration::from_secs(5));
+    for _ in 0..64 {
+        world.ask(1, &small(), &INPUT);
+    }
+    world.run(Duration::from_secs(5));
+    assert!(world.jobs.is_empty());
+    assert_eq!(world.provider.counts().jobs, 1);
+    assert_eq!(world.responses.len(), 2, "one for each time it was asked");
+}
+
+#[test]
 fn under_loss_no_id_runs_twice() {
     let mut world = World::new(3);
     world.net.loss = 0.3;
@@ -161,7 +181,8 @@ fn every_outcome_has_exactly_the_packets_of_its_class() {
             Err(_) => Some(RequestFailure::ModelMemory),
         };
         world.ask(id, &large(), &INPUT);
-        world.run(Duration::from_secs(3));
+        // Sooner than its asker thinks that it is lost.
+        world.run(Duration::from_secs(1));
         let job = world.jobs.pop().unwrap();
         let now = world.now;
         world

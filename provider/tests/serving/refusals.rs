@@ -3,17 +3,12 @@
 use std::time::Duration;
 
 use directory::ModelCard;
-use message::{Participant, SEAL_OVERHEAD, SealingPublicKey};
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha20Rng;
-use sphinx::{Address, Geometry, Hop, RouteKey, SecretKey, Surb};
+use message::Participant;
 use subrosa_provider::Bounds;
-use wire::{
-    AnswerClass, Encode, Handle, NodeId, Request, RequestFailure, RequestId, SURB_LEN, SurbId,
-};
+use wire::{AnswerClass, RequestFailure, RequestId};
 
-use crate::network::{card, gateway, item, secret};
-use crate::world::{World, bytes, cards};
+use crate::network::card;
+use crate::world::{World, cards};
 
 const INPUT: [i32; 3] = [1, -2, 3];
 
@@ -125,78 +120,4 @@ fn an_id_that_ran_before_a_restart() {
     assert!(world.provider.remember(RequestId([1; 16])));
     let why = refused(&mut world, |w| w.ask(1, &small(), &INPUT));
     assert_eq!(why, Some(RequestFailure::ModelFault));
-}
-
-#[test]
-fn fewer_reply_blocks_than_the_answer_needs() {
-    let mut world = World::new(8);
-    let large = cards().remove(1);
-    let mut rng = ChaCha20Rng::seed_from_u64(80);
-    let surbs: Vec<[u8; SURB_LEN]> = (0..3).map(|_| surb(&world, &mut rng)).collect();
-    let request = Request {
-        id: RequestId([1; 16]),
-        model: large.graph_hash,
-        class: AnswerClass::Four,
-        answer_key: rng.random(),
-        input: bytes(&INPUT),
-        surbs,
-    };
-    let frame = sealed_item(&mut rng, &world.to.sealing_key, &world, &request);
-    let now = world.now;
-    world.provider.handle_frame(now, &mut rng, &frame);
-    assert!(world.provider.poll_job().is_none());
-    world.run(Duration::from_secs(3));
-    // Three blocks carry the failure in the largest class that they fill: one packet.
-    assert_eq!(world.provider.counts().failures, 1);
-    assert_eq!(world.provider.edge().counts().replies, 1);
-    assert!(world.jobs.is_empty());
-    assert_eq!(world.provider.answers_kept(), 0);
-}
-
-/// A reply block over layers 1 to 3 and a gateway to somebody.
-fn surb(world: &World, rng: &mut ChaCha20Rng) -> [u8; SURB_LEN] {
-    let home = SecretKey::generate(rng);
-    let hop = |address: Address, key| Hop {
-        address,
-        key: RouteKey::new(key).unwrap(),
-        delay: Duration::ZERO,
-    };
-    let topology = world.provider.edge().topology();
-    let mix = |layer: u8| {
-        let relay = &topology.layer(layer)[0];
-        let number = layer - 1;
-        assert_eq!(relay.key.public(), secret(number, 1).public());
-        hop(Address::from(relay.id), relay.key.public())
-    };
-    let gateway: NodeId = gateway(0);
-    let route = [
-        mix(1),
-        mix(2),
-        mix(3),
-        hop(Address::from(gateway), secret(6, 1).public()),
-        hop(Address::from(Handle([9; 32])), home.public()),
-    ];
-    let id = SurbId(rng.random());
-    let (surb, _) = Surb::create(rng, &route, id).unwrap();
-    surb.to_bytes()
-}
-
-/// The request as one packet of the mailbox, sealed as docs/spec/message.md has it.
-fn sealed_item(
-    rng: &mut ChaCha20Rng,
-    key: &SealingPublicKey,
-    world: &World,
-    request: &Request,
-) -> Vec<u8> {
-    let encoded = request.to_bytes();
-    let room = Geometry::DEFAULT.mailbox_capacity() - message::ADMISSION_LEN - SEAL_OVERHEAD;
-    let mut body = vec![0; 16];
-    rng.fill_bytes(&mut body);
-    body.extend_from_slice(&u32::try_from(encoded.len()).unwrap().to_be_bytes());
-    body.extend_from_slice(&0_u32.to_be_bytes());
-    body.extend_from_slice(&encoded);
-    body.resize(room, 0);
-    let mut plaintext = vec![0; message::ADMISSION_LEN];
-    plaintext.extend_from_slice(&key.seal(rng, &world.to.mailbox, &body));
-    item(&plaintext)
 }

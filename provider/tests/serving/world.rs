@@ -116,7 +116,7 @@ impl World {
             input: bytes(input),
         };
         self.edge
-            .send_request(self.now, &mut self.rng, &self.to, &draft)
+            .send_request(self.now, &mut self.rng, &self.to, &draft, Time::MAX)
             .unwrap();
     }
 

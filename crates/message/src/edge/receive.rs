@@ -4,8 +4,12 @@ use link::Frame;
 use sphinx::{Address, Next, Packet, Payload, Peeled, SecretKey};
 use wire::{NodeId, Refusal, SurbId, Time};
 
-use super::{Edge, EdgeEvent, MAX_EVENTS};
+use rand::CryptoRng;
+
+use super::{Edge, EdgeEvent, MAX_EVENTS, place, surroundings};
+use crate::ask::Surroundings;
 use crate::route;
+use crate::serve::{Opened, Place};
 use crate::surbs::Purpose;
 
 impl Edge {
@@ -16,6 +20,7 @@ impl Edge {
     pub(super) fn delivery(
         &mut self,
         now: Time,
+        rng: &mut dyn CryptoRng,
         prefix: u16,
         packet: &[u8],
     ) -> Result<(), Refusal> {
@@ -27,13 +32,13 @@ impl Edge {
                 self.counts.dummies_in += 1;
                 Ok(())
             }
-            Frame::PACKET => self.packet(now, packet),
+            Frame::PACKET => self.packet(now, rng, packet),
             Frame::MAILBOX_ITEM => self.item(now, packet),
             _ => Err(Refusal::Malformed),
         }
     }
 
-    fn packet(&mut self, now: Time, bytes: &[u8]) -> Result<(), Refusal> {
+    fn packet(&mut self, now: Time, rng: &mut dyn CryptoRng, bytes: &[u8]) -> Result<(), Refusal> {
         let packet = Packet::from_bytes(self.topology.geometry(), bytes)?;
         let keys: Vec<&SecretKey> = std::iter::once(&self.home)
             .chain(self.former.iter().map(|(home, _, _)| home))
@@ -55,6 +60,7 @@ impl Edge {
                 .ok_or(Refusal::SurbReused)?;
             delivered(opened.finish())?.plaintext()?;
             self.jitter.observe(returned.excess(now));
+            self.asking.measure().arrived();
             self.tell(EdgeEvent::Loop {
                 after: returned.after(now),
             })
@@ -64,14 +70,12 @@ impl Edge {
             let (Purpose::Answer(attempt), delay) = (surb.purpose, surb.delay);
             let plaintext = surb.recovery.recover(delivered(opened.finish())?)?;
             self.counts.replies_in += 1;
-            let answer = self
+            let around = surroundings!(self);
+            let (jobs, ended) = self
                 .asking
-                .reply(now, &self.topology, attempt, delay, &plaintext)?;
-            let Some((response, timing, ended)) = answer else {
-                return Ok(());
-            };
-            self.slots.withdraw(|attempt| ended.contains(&attempt));
-            self.tell(EdgeEvent::Response { response, timing })
+                .reply(now, rng, &around, attempt, delay, &plaintext)?;
+            self.settle(jobs, ended.into_iter().collect());
+            Ok(())
         }
     }
 
@@ -88,8 +92,14 @@ impl Edge {
             let mut known = topologies.iter().flatten();
             known.any(|topology| route::first_hop_index(topology, mix).is_some())
         };
-        let request = self.serving.item(now, &self.topology, knows, item)?;
-        request.map_or(Ok(()), |request| self.tell(EdgeEvent::Request(request)))
+        let place = place!(self, now);
+        let taken = self.serving.item(now, &place, knows, item)?;
+        self.push(taken.jobs);
+        match taken.mail {
+            Some(Opened::Request(request)) => self.tell(EdgeEvent::Request(request)),
+            Some(Opened::Letter(letter)) => self.tell(EdgeEvent::Letter(letter)),
+            None => Ok(()),
+        }
     }
 }
 

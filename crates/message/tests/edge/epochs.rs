@@ -69,6 +69,8 @@ fn an_answer_after_the_overlap_has_no_way_back() {
         world.ask(0, &to, &draft(id, AnswerClass::One, 100));
         world.run(Duration::from_secs(5));
         let request = world.requests.pop().unwrap();
+        // Who still asks sends new ways back.
+        world.edges[0].abandon(world.now, &request.id);
         turn(&mut world);
         world.run(wait);
         let response = response(&request, 10);

@@ -4,16 +4,13 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use sphinx::{Geometry, Hop, RouteKey, SecretKey, Surb};
+use sphinx::Geometry;
 use subrosa_message::{ADMISSION_LEN, Recipient};
-use wire::{
-    AnswerClass, Encode, GraphHash, Outcome, Refusal, Request, RequestFailure, RequestId, SURB_LEN,
-    SurbId,
-};
+use wire::{AnswerClass, Encode, GraphHash, Mail, Refusal, Request, RequestId, SURB_LEN};
 
-use crate::network::{World, item, node, response, secret};
+use crate::network::{LAYER_1, World, fragment, item, response, surb};
 
-const SYMBOL: usize = 6_903;
+const SYMBOL: usize = 6_486;
 
 struct Peer {
     world: World,
@@ -55,54 +52,24 @@ impl Peer {
     }
 
     fn fragment(&mut self, message: u8, length: u32, index: u32) -> Option<Refusal> {
-        let mut body = vec![message; 16];
-        body.extend(length.to_be_bytes());
-        body.extend(index.to_be_bytes());
-        body.resize(24 + SYMBOL, 0);
-        self.send_body(&body)
+        let surb = surb(&mut self.rng, LAYER_1);
+        self.send_body(&fragment(message, (length, index), &[surb], &[]))
     }
 
     /// Sends a request of one packet with these reply blocks.
-    fn request(&mut self, class: AnswerClass, surbs: Vec<[u8; SURB_LEN]>) -> Option<Refusal> {
+    fn request(&mut self, class: AnswerClass, surbs: &[[u8; SURB_LEN]]) -> Option<Refusal> {
         let id = self.world.edges[1].counts().items_in as u8 + 1;
-        let request = Request {
+        let mail = Mail::Request(Request {
             id: RequestId([id; 16]),
             model: GraphHash([0; 32]),
             class,
-            answer_key: [id; 32],
             input: vec![1; 8],
-            surbs,
-        };
-        let message = request.to_bytes();
-        let mut body = vec![id; 16];
-        body.extend((message.len() as u32).to_be_bytes());
-        body.extend(0u32.to_be_bytes());
-        body.extend(&message);
-        body.resize(24 + SYMBOL, 0);
-        self.send_body(&body)
-    }
-
-    /// A reply block over this first hop.
-    fn surb(&mut self, first: u8) -> [u8; SURB_LEN] {
-        let hop = |number: u8| Hop {
-            address: node(number).into(),
-            key: RouteKey::new(secret(number, 1).public()).unwrap(),
-            delay: Duration::ZERO,
-        };
-        let home = SecretKey::generate(&mut self.rng);
-        let last = Hop {
-            address: wire::Handle([9; 32]).into(),
-            key: RouteKey::new(home.public()).unwrap(),
-            delay: Duration::ZERO,
-        };
-        let route = [hop(first), hop(0), hop(1), hop(6), last];
-        let (surb, _) = Surb::create(&mut self.rng, &route, SurbId([3; 16])).unwrap();
-        surb.to_bytes()
+        });
+        let message = mail.to_bytes();
+        let length = message.len() as u32;
+        self.send_body(&fragment(id, (length, 0), surbs, &message))
     }
 }
-
-/// A mix of layer 1 in the first epoch.
-const LAYER_1: u8 = 2;
 
 #[test]
 fn fragments_that_contradict_repeat_or_overreach_are_refused_and_cost_nothing() {
@@ -111,12 +78,8 @@ fn fragments_that_contradict_repeat_or_overreach_are_refused_and_cost_nothing() 
     assert_eq!(peer.fragment(1, 100_000, 3), None);
     assert_eq!(peer.fragment(1, 100_000, 3), invalid, "repeated");
     assert_eq!(peer.fragment(1, 100_001, 4), invalid, "another length");
-    assert_eq!(peer.fragment(1, 100_000, 17), invalid, "beyond its repair");
-    assert_eq!(
-        peer.fragment(1, 100_000, u32::MAX),
-        invalid,
-        "oversized index"
-    );
+    assert_eq!(peer.fragment(1, 100_000, 1_024), invalid, "index");
+    assert_eq!(peer.fragment(1, 100_000, u32::MAX), invalid, "index");
     assert_eq!(peer.fragment(2, u32::MAX, 0), invalid, "oversized total");
     assert_eq!(peer.fragment(3, 0, 0), invalid, "empty");
     assert_eq!(peer.world.edges[1].memory().partial_bytes, SYMBOL);
@@ -131,57 +94,68 @@ fn messages_that_never_complete_stay_within_their_bound() {
     let mut peer = Peer::new(62);
     // The second fragment of ever new messages, each of which claims the most.
     let most = 256 * SYMBOL as u32;
+    let surb = surb(&mut peer.rng, LAYER_1);
     for number in 0..4_200u32 {
-        let mut body = vec![0; 24 + SYMBOL];
+        let mut body = fragment(0, (most, 1), &[surb], &[]);
         body[..4].copy_from_slice(&number.to_be_bytes());
-        body[16..20].copy_from_slice(&most.to_be_bytes());
-        body[20..24].copy_from_slice(&1u32.to_be_bytes());
         assert_eq!(peer.send_body(&body), None);
         assert!(peer.world.edges[1].memory().partial_bytes <= 64 << 20);
     }
     assert!(peer.world.edges[1].counts().abandoned >= 104);
+    assert!(peer.world.edges[1].memory().held_surbs <= 4_096);
+}
+
+#[test]
+fn reply_blocks_of_one_peer_and_of_all_are_bounded() {
+    let mut peer = Peer::new(66);
+    let surbs = vec![surb(&mut peer.rng, LAYER_1); 16];
+    // One message that brings ever more ways back, and then many that do.
+    for index in 0..20 {
+        let body = fragment(1, (8_000, index), &surbs, &[index as u8; 546]);
+        let _ = peer.send_body(&body);
+        assert!(peer.world.edges[1].memory().held_surbs <= 96);
+    }
+    for number in 0..2_100u32 {
+        let mut body = fragment(0, (8_000, 1), &surbs, &[]);
+        body[..4].copy_from_slice(&number.to_be_bytes());
+        assert_eq!(peer.send_body(&body), None);
+        assert!(peer.world.edges[1].memory().held_surbs <= 32_768);
+    }
+    peer.world.run(Duration::from_secs(302));
+    let memory = peer.world.edges[1].memory();
+    assert_eq!((memory.held_surbs, memory.partial_bytes), (0, 0));
 }
 
 #[test]
 fn reply_blocks_that_cannot_be_used_are_refused() {
     let mut peer = Peer::new(63);
     let invalid = Some(Refusal::SurbInvalid);
-    let good = peer.surb(LAYER_1);
-    let elsewhere = peer.surb(0);
-    assert_eq!(peer.request(AnswerClass::One, vec![good]), None);
-    assert_eq!(
-        peer.request(AnswerClass::One, vec![elsewhere]),
-        invalid,
-        "no way there"
-    );
-    assert_eq!(
-        peer.request(AnswerClass::One, vec![[0; SURB_LEN]]),
-        invalid,
-        "zero"
-    );
-    assert_eq!(
-        peer.request(AnswerClass::One, vec![[0xff; SURB_LEN]]),
-        invalid
-    );
-    assert_eq!(peer.request(AnswerClass::One, Vec::new()), invalid, "none");
+    let good = surb(&mut peer.rng, LAYER_1);
+    let elsewhere = surb(&mut peer.rng, 0);
+    let one = AnswerClass::One;
+    assert_eq!(peer.request(one, &[good]), None);
+    assert_eq!(peer.request(one, &[elsewhere]), invalid, "no way there");
+    assert_eq!(peer.request(one, &[[0; SURB_LEN]]), invalid, "zero");
+    assert_eq!(peer.request(one, &[[0xff; SURB_LEN]]), invalid);
+    let none = peer.request(one, &[]);
+    assert_eq!(none, Some(Refusal::Malformed), "none");
+    // One that can be used among others is enough.
+    assert_eq!(peer.request(one, &[elsewhere, good]), None);
     peer.world.pump(1);
-    assert_eq!(peer.world.requests.len(), 1);
+    assert_eq!(peer.world.requests.len(), 2);
 }
 
 #[test]
-fn too_few_reply_blocks_bring_a_typed_failure_in_the_size_that_they_allow() {
-    for (blocks, packets) in [(1, 1), (3, 1), (5, 4)] {
+fn an_answer_has_as_many_packets_as_there_are_ways_back_and_no_more_than_its_class() {
+    for (blocks, packets) in [(1, 1), (3, 3), (4, 4), (5, 4)] {
         let mut peer = Peer::new(64);
-        let surbs: Vec<_> = (0..blocks).map(|_| peer.surb(LAYER_1)).collect();
-        assert_eq!(peer.request(AnswerClass::Sixteen, surbs), None);
+        let surbs: Vec<_> = (0..blocks).map(|_| surb(&mut peer.rng, LAYER_1)).collect();
+        assert_eq!(peer.request(AnswerClass::Four, &surbs), None);
         peer.world.pump(1);
         let request = peer.world.requests.pop().unwrap();
-        assert!(!request.reply.suffices());
         peer.world.answer(1, request, 10);
         assert_eq!(peer.world.edges[1].memory().waiting, packets);
     }
-    let failed = Outcome::Failed(RequestFailure::InsufficientSurbs);
-    assert!(failed != Outcome::Output(Vec::new()));
 }
 
 #[test]
@@ -198,21 +172,15 @@ fn items_and_frames_that_are_none_are_refused_by_name() {
     assert_eq!(peer.send_frame(&frame(1)), Some(Refusal::BadMac));
     assert_eq!(peer.send_frame(&frame(2)), Some(Refusal::SealInvalid));
     assert_eq!(peer.send_frame(&frame(3)), Some(Refusal::Malformed));
-    let mut body = vec![1; 16];
-    body.extend(5u32.to_be_bytes());
-    body.extend(0u32.to_be_bytes());
-    body.resize(24 + SYMBOL, 0xee);
-    assert_eq!(
-        peer.send_body(&body),
-        Some(Refusal::Malformed),
-        "no request"
-    );
+    let way_back = surb(&mut peer.rng, LAYER_1);
+    let body = fragment(1, (5, 0), &[way_back], &[0xee; 5]);
+    assert_eq!(peer.send_body(&body), Some(Refusal::Malformed), "no mail");
     assert_eq!(response_is_small(&mut peer), None);
 }
 
 fn response_is_small(peer: &mut Peer) -> Option<Refusal> {
-    let surb = peer.surb(LAYER_1);
-    let refused = peer.request(AnswerClass::One, vec![surb]);
+    let surb = surb(&mut peer.rng, LAYER_1);
+    let refused = peer.request(AnswerClass::One, &[surb]);
     peer.world.pump(1);
     let request = peer.world.requests.pop().unwrap();
     assert!(response(&request, 1).id == request.id);

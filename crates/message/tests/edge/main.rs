@@ -8,7 +8,9 @@
 
 mod clock;
 mod epochs;
+mod finishing;
 mod hostile;
+mod letters;
 mod network;
 mod replies;
 mod round_trip;

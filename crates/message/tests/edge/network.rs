@@ -12,13 +12,14 @@ use directory::{
 use link::Frame;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use sphinx::{Address, Geometry, Packet, Peeled, SecretKey};
+use sphinx::{Address, Geometry, Hop, Packet, Peeled, RouteKey, SecretKey, Surb};
 use subrosa_message::{
-    Edge, EdgeConfig, EdgeEvent, OpenedRequest, Recipient, RequestDraft, SealingKey, Timing,
+    Edge, EdgeConfig, EdgeEvent, Failure, LetterId, OpenedRequest, Recipient, RequestDraft,
+    SealingKey, Timing,
 };
 use wire::{
     AnswerClass, Epoch, GraphHash, Handle, MailboxAddress, NodeId, NodeName, Outcome, RequestId,
-    Response, Time,
+    Response, SURB_LEN, SurbId, Time,
 };
 
 pub(crate) const MIXES: u8 = 6;
@@ -157,12 +158,19 @@ pub(crate) struct World {
     pub(crate) topology: Arc<Topology>,
     /// Share of packets that the first link loses.
     pub(crate) loss: f64,
+    /// Share of packets that it brings twice.
+    pub(crate) doubled: f64,
     /// Everything that was handed to a participant, if asked for.
     pub(crate) log: Option<Vec<Delivered>>,
     /// Times at which packets left, by participant.
     pub(crate) ticks: Vec<Vec<Time>>,
     pub(crate) requests: Vec<OpenedRequest>,
     pub(crate) responses: Vec<(Response, Timing)>,
+    pub(crate) unanswered: Vec<(RequestId, Failure)>,
+    /// What came, and to whom.
+    pub(crate) letters: Vec<(usize, Vec<u8>)>,
+    pub(crate) delivered: Vec<LetterId>,
+    pub(crate) undelivered: Vec<(LetterId, Failure)>,
     pub(crate) dropped: u64,
     handles: BTreeMap<Handle, usize>,
     mailboxes: BTreeMap<MailboxAddress, usize>,
@@ -174,7 +182,17 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, classes: &[u8]) -> Self {
-        let topology = topology(1);
+        Self::on(seed, classes, topology(1))
+    }
+
+    /// One whose participants make no loops: whatever is lost, they withhold nothing.
+    pub(crate) fn without_loops(seed: u64, classes: &[u8]) -> Self {
+        let mut parameters = Parameters::demo();
+        parameters.rates.client_loop = 0;
+        Self::on(seed, classes, topology_with(1, parameters))
+    }
+
+    fn on(seed: u64, classes: &[u8], topology: Arc<Topology>) -> Self {
         let mut rngs: Vec<ChaCha20Rng> = (0..classes.len() as u64)
             .map(|place| ChaCha20Rng::seed_from_u64(seed * 100 + place))
             .collect();
@@ -195,10 +213,15 @@ impl World {
             rngs,
             topology,
             loss: 0.0,
+            doubled: 0.0,
             log: None,
             ticks: vec![Vec::new(); classes.len()],
             requests: Vec::new(),
             responses: Vec::new(),
+            unanswered: Vec::new(),
+            letters: Vec::new(),
+            delivered: Vec::new(),
+            undelivered: Vec::new(),
             dropped: 0,
             handles: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
@@ -233,7 +256,7 @@ impl World {
         draft: &RequestDraft,
     ) -> subrosa_message::Flight {
         self.edges[from]
-            .send_request(self.now, &mut self.rngs[from], to, draft)
+            .send_request(self.now, &mut self.rngs[from], to, draft, Time::MAX)
             .unwrap()
     }
 
@@ -316,9 +339,20 @@ impl World {
         while let Some((index, packet)) = self.edges[number].poll_transmit(self.now) {
             assert_eq!(packet.as_bytes().len(), Geometry::DEFAULT.packet_len());
             self.ticks[number].push(self.now);
+            let to = self.topology.layer(1)[usize::from(index)].id;
+            let through = false;
+            if self.rng.random_range(0.0..1.0) < self.doubled {
+                let packet = packet.clone();
+                self.travel(
+                    LINK * 2,
+                    Travelling::Packet {
+                        to,
+                        packet,
+                        through,
+                    },
+                );
+            }
             if self.rng.random_range(0.0..1.0) >= self.loss {
-                let to = self.topology.layer(1)[usize::from(index)].id;
-                let through = false;
                 self.travel(
                     LINK,
                     Travelling::Packet {
@@ -333,6 +367,10 @@ impl World {
             match event {
                 EdgeEvent::Request(request) => self.requests.push(request),
                 EdgeEvent::Response { response, timing } => self.responses.push((response, timing)),
+                EdgeEvent::Unanswered { request, why } => self.unanswered.push((request, why)),
+                EdgeEvent::Letter(letter) => self.letters.push((number, letter.body.to_vec())),
+                EdgeEvent::Delivered { letter } => self.delivered.push(letter),
+                EdgeEvent::Undelivered { letter, why } => self.undelivered.push((letter, why)),
                 EdgeEvent::Loop { .. } => {}
             }
         }
@@ -365,7 +403,11 @@ impl World {
 
     fn peel(&mut self, at: NodeId, packet: Packet, through: bool) {
         let epoch = self.topology.epoch().0;
-        let number = NODES.iter().position(|node| *node == at).unwrap() as u8;
+        let Some(number) = NODES.iter().position(|node| *node == at) else {
+            // A handle that nobody has: its gateway refuses the packet.
+            return;
+        };
+        let number = number as u8;
         assert!(!(through && number < KIN), "two of one family on a route");
         let through = through || number < KIN;
         let keys = [epoch, epoch - 1].map(|epoch| {
@@ -425,3 +467,46 @@ pub(crate) fn item(plaintext: &[u8]) -> Vec<u8> {
     let frame = Frame::new(Frame::MAILBOX_ITEM, &item);
     frame.as_bytes().to_vec()
 }
+
+/// A mix of layer 1 in the first epoch.
+pub(crate) const LAYER_1: u8 = 2;
+
+/// A reply block of somebody else, over this first hop.
+pub(crate) fn surb(rng: &mut ChaCha20Rng, first: u8) -> [u8; SURB_LEN] {
+    let hop = |number: u8| Hop {
+        address: node(number).into(),
+        key: RouteKey::new(secret(number, 1).public()).unwrap(),
+        delay: Duration::ZERO,
+    };
+    let home = SecretKey::generate(rng);
+    let last = Hop {
+        address: Handle([9; 32]).into(),
+        key: RouteKey::new(home.public()).unwrap(),
+        delay: Duration::ZERO,
+    };
+    let route = [hop(first), hop(3), hop(4), hop(6), last];
+    let (surb, _) = Surb::create(rng, &route, SurbId([3; 16])).unwrap();
+    surb.to_bytes()
+}
+
+/// A fragment as it stands inside the seal (docs/spec/message.md, 5.3); its secret is one byte
+/// repeated, its end is the next index.
+pub(crate) fn fragment(
+    secret: u8,
+    (length, index): (u32, u32),
+    surbs: &[[u8; SURB_LEN]],
+    symbol: &[u8],
+) -> Vec<u8> {
+    let mut body = vec![secret; 32];
+    body.extend(length.to_be_bytes());
+    body.extend(index.to_be_bytes());
+    body.extend(index.wrapping_add(1).to_be_bytes());
+    body.push(surbs.len() as u8);
+    body.extend(surbs.concat());
+    body.extend(symbol);
+    body.resize(BODY_LEN, 0);
+    body
+}
+
+/// Bytes inside the seal of a packet to a mailbox.
+pub(crate) const BODY_LEN: usize = 6_927;

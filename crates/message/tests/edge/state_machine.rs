@@ -10,9 +10,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sphinx::Geometry;
 use subrosa_message::{Edge, EdgeConfig, EdgeEvent, OpenedRequest, Recipient};
-use wire::{AnswerClass, RequestId, Time};
+use wire::{AnswerClass, RequestId, SURB_LEN, Time};
 
-use crate::network::{draft, gateway, item, recipient, response, topology};
+use crate::network::{
+    LAYER_1, draft, fragment, gateway, item, recipient, response, surb, topology,
+};
 
 #[derive(Debug, TypeGenerator)]
 enum Step {
@@ -37,6 +39,7 @@ struct Machine {
     topologies: Vec<Arc<Topology>>,
     sent: Vec<Vec<u8>>,
     requests: Vec<OpenedRequest>,
+    surb: [u8; SURB_LEN],
 }
 
 impl Machine {
@@ -50,6 +53,7 @@ impl Machine {
         let first = topologies.remove(0);
         let mut edge = Edge::new(Time::ZERO, &mut rng, config, first).unwrap();
         let own = recipient(&mut edge, &mut rng, gateway(0));
+        let surb = surb(&mut rng, LAYER_1);
         Self {
             now: Time::ZERO,
             rng,
@@ -58,6 +62,7 @@ impl Machine {
             topologies,
             sent: Vec::new(),
             requests: Vec::new(),
+            surb,
         }
     }
 
@@ -74,7 +79,8 @@ impl Machine {
             Step::Ask { id, class, input } => {
                 let class = AnswerClass::ALL[usize::from(class % 3)];
                 let draft = draft(id % 4, class, (*input).into());
-                let _ = edge.send_request(now, rng, &self.own, &draft);
+                let deadline = now.after(Duration::from_secs(u64::from(*id)));
+                let _ = edge.send_request(now, rng, &self.own, &draft, deadline);
             }
             Step::Abandon { id } => edge.abandon(now, &RequestId([id % 4; 16])),
             Step::Noise {
@@ -100,8 +106,8 @@ impl Machine {
                 edge.handle_frame(now, rng, &frame);
             }
             Step::Item { byte, flip } => {
-                let mut body = vec![byte % 4; 24 + 6_903];
-                body[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0, byte % 5]);
+                let place = (0x4000, u32::from(byte % 5));
+                let body = fragment(byte % 4, place, &[self.surb], &[*byte; 64]);
                 let to = &self.own;
                 let mut plaintext = vec![0; 96];
                 plaintext.extend(to.sealing_key.seal(rng, &to.mailbox, &body));
