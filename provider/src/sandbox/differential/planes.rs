@@ -273,3 +273,28 @@ fn small_convolutional_networks_agree() {
         Graph::new(over(&window, -128, 127), nodes.collect()).unwrap()
     });
 }
+
+#[test]
+fn the_trained_convolutional_networks_agree() {
+    let files: [&[u8]; 2] = [
+        include_bytes!("../../../../models/convolution/model.onnx"),
+        include_bytes!("../../../../models/depthwise/model.onnx"),
+    ];
+    let digits = &compiler::shipped()[1];
+    let calibration: Vec<Vec<f32>> = digits.calibration().into_iter().take(40).collect();
+    let mut rng = ChaCha20Rng::seed_from_u64(49);
+    for onnx in files {
+        let options = compiler::ImportOptions::default();
+        let imported = compiler::import_onnx(onnx, &calibration, &options).unwrap();
+        let module = compiler::compile(&imported.graph).unwrap();
+        let model = sandbox().load(&module.bytes, module.fuel).unwrap();
+        let samples = digits.samples().into_iter();
+        let samples = samples.map(|sample| imported.input.quantise(&sample.input).unwrap());
+        let random = (0..2000).map(|_| random_input(imported.graph.input(), &mut rng));
+        for input in samples.chain(random.collect::<Vec<_>>()) {
+            let run = model.run(&input).unwrap();
+            assert_eq!(run.output, imported.graph.run(&input).unwrap());
+            assert_eq!(run.fuel, module.fuel);
+        }
+    }
+}
