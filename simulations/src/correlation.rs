@@ -16,7 +16,7 @@ use traffic::{Rate, Rates};
 
 use crate::links::LinkLaw;
 use crate::observer::{Observer, Sighting};
-use crate::scenario::{Counts, Node, Questions, Scenario, ScenarioError, Session};
+use crate::scenario::{Counts, Harm, Node, Questions, Scenario, ScenarioError, Session};
 use crate::simulate::run_observed;
 
 /// What the attacker sees.
@@ -123,6 +123,7 @@ impl Town {
                 loss: 0.0,
             },
             faults: Vec::new(),
+            harm: Harm::default(),
             questions: Questions {
                 first: Duration::ZERO,
                 every: Duration::ZERO,

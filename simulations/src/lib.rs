@@ -18,5 +18,5 @@ mod uplink;
 pub use links::{LinkCounts, LinkLaw};
 pub use observer::{Observer, Sighting};
 pub use report::{Ending, Imbalance, NodeReport, QuestionReport, Report};
-pub use scenario::{Counts, Fault, Node, Questions, Scenario, ScenarioError, Session};
+pub use scenario::{Counts, Cut, Fault, Harm, Node, Questions, Scenario, ScenarioError, Session};
 pub use simulate::{run, run_observed};

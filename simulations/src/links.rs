@@ -36,8 +36,12 @@ pub struct LinkCounts {
     pub sent: u64,
     /// Frames that arrived at a node that was there.
     pub arrived: u64,
-    /// Frames that the link lost.
+    /// Frames that the link lost, or that the scenario's harm befell.
     pub lost: u64,
+    /// Of those lost, what mixes dropped.
+    pub dropped_by_mixes: u64,
+    /// Of those lost, what a cut stopped.
+    pub cut: u64,
     /// Frames that arrived where nobody was, or whose link was gone.
     pub stranded: u64,
 }

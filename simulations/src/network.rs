@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use link::{Frame, Peer};
+use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use wire::{Call, Encode, NodeId, NodeName, Reply, Time};
 
@@ -316,9 +317,9 @@ impl<'a> Network<'a> {
         let Some(open) = self.calls.get(&ticket) else {
             return;
         };
-        let (to, call) = (open.to, open.call.clone());
+        let (from_node, to, call) = (open.from, open.to, open.call.clone());
         self.trace.bytes(self.now, to, b"call", &call.to_bytes());
-        if self.slots[&to].up {
+        if self.slots[&to].up && !self.is_cut(from_node, to) {
             self.tell(to, Input::Call { from, ticket, call });
         } else {
             self.later(Event::Answer {
@@ -427,7 +428,7 @@ impl<'a> Network<'a> {
         if let Some(sighting) = self.sighting(from, to) {
             self.observer.sees(sighting);
         }
-        if self.scenario.links.loses(&mut self.rng) {
+        if self.is_lost(from, to) {
             self.links.lost += 1;
             return;
         }
@@ -456,6 +457,29 @@ impl<'a> Network<'a> {
         if let Some(sighting) = sighting {
             self.observer.is_told(sighting);
         }
+    }
+
+    /// Whether a frame falls to a cut, a mix or a link.
+    fn is_lost(&mut self, from: Node, to: Node) -> bool {
+        if self.is_cut(from, to) {
+            self.links.cut += 1;
+            return true;
+        }
+        let share = self.scenario.harm.mix_loss;
+        if matches!(from, Node::Mix(_)) && share > 0.0 && self.rng.random_bool(share) {
+            self.links.dropped_by_mixes += 1;
+            return true;
+        }
+        self.scenario.links.loses(&mut self.rng)
+    }
+
+    /// Whether a cut stands between two nodes now.
+    fn is_cut(&self, one: Node, other: Node) -> bool {
+        self.scenario.harm.cuts.iter().any(|cut| {
+            let from = self.genesis.after(cut.at);
+            let lasts = from <= self.now && self.now < from.after(cut.lasts);
+            lasts && cut.nodes.contains(&one) != cut.nodes.contains(&other)
+        })
     }
 
     fn call(&mut self, from: Node, to: NodeId, tag: u64, call: Call) {

@@ -24,6 +24,8 @@ pub struct Scenario {
     pub links: LinkLaw,
     /// Nodes that crash.
     pub faults: Vec<Fault>,
+    /// What befalls packets beyond what links do to them.
+    pub harm: Harm,
     /// What clients ask.
     pub questions: Questions,
     /// What single clients ask of single providers besides.
@@ -73,6 +75,26 @@ pub struct Fault {
     pub down: Duration,
 }
 
+/// What befalls packets beyond what links do to them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Harm {
+    /// Share of packets that every mix drops, having accounted for them as sent.
+    pub mix_loss: f64,
+    /// Times at which nodes are cut off.
+    pub cuts: Vec<Cut>,
+}
+
+/// A partition: no frame and no call passes between these nodes and all others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Who is cut off.
+    pub nodes: Vec<Node>,
+    /// When, from genesis.
+    pub at: Duration,
+    /// For how long.
+    pub lasts: Duration,
+}
+
 /// Questions, spread over clients and providers in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Questions {
@@ -108,13 +130,13 @@ pub enum ScenarioError {
     /// No such rate class.
     #[error("the parameters have no such rate class")]
     Class,
-    /// Links lose everything, or something that is no share.
+    /// Links or mixes lose everything, or something that is no share.
     #[error("the share of lost frames is not between 0 and 1")]
     Loss,
     /// The time between two checkpoints is zero.
     #[error("the time between two checkpoints is zero")]
     Checkpoint,
-    /// A fault of a node that is not there.
+    /// A fault or a cut of a node that is not there.
     #[error("a fault names a node that is not there")]
     Fault,
     /// A session of a client or provider that is not there.
@@ -134,7 +156,8 @@ impl Scenario {
         if self.parameters.class(self.class).is_none() {
             return Err(ScenarioError::Class);
         }
-        if !(0.0..1.0).contains(&self.links.loss) {
+        let shares = [self.links.loss, self.harm.mix_loss];
+        if shares.iter().any(|loss| !(0.0..1.0).contains(loss)) {
             return Err(ScenarioError::Loss);
         }
         if self.checkpoint.is_zero() {
@@ -146,7 +169,9 @@ impl Scenario {
         if !self.sessions.iter().all(here) {
             return Err(ScenarioError::Session);
         }
-        if self.faults.iter().all(|fault| self.has(fault.node)) {
+        let cut_off = self.harm.cuts.iter().flat_map(|cut| &cut.nodes);
+        let mut named = self.faults.iter().map(|fault| &fault.node).chain(cut_off);
+        if named.all(|node| self.has(*node)) {
             Ok(())
         } else {
             Err(ScenarioError::Fault)
