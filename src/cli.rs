@@ -85,6 +85,9 @@ pub struct DemoArgs {
     /// How many held-out samples to ask about, both models together.
     #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub questions: u32,
+    /// Share of all datagrams that do not arrive, from 0 to 0.5.
+    #[arg(long, default_value = "0", value_name = "SHARE", value_parser = loss)]
+    pub loss: link::Chance,
 }
 
 /// `subrosa testnet ...`
@@ -186,6 +189,24 @@ pub enum RoleCommand {
         dir: PathBuf,
     },
 }
+
+fn loss(text: &str) -> Result<link::Chance, String> {
+    let share: f64 = text
+        .parse()
+        .map_err(|_| "not a number; a tenth is 0.1".to_owned())?;
+    if !(0.0..1.0).contains(&share) {
+        return Err("must be 0 or more and below 1; a tenth is 0.1".to_owned());
+    }
+    if share > MAX_LOSS {
+        return Err(format!(
+            "above {MAX_LOSS} too few handshakes end within their 5 s for a network to come up"
+        ));
+    }
+    link::Chance::new(share).ok_or_else(|| "not a share".to_owned())
+}
+
+/// Where three of four round trips fail.
+const MAX_LOSS: f64 = 0.5;
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text

@@ -14,12 +14,13 @@ use client::{Answer, Client};
 use compiler::{Model, Sample};
 use directory::Parameters;
 use futures_util::future::join_all;
+use link::Faults;
 use wire::Time;
 
 use crate::cli::DemoArgs;
 use crate::demo::house::House;
 use crate::demo::inspector::{Journey, Secrets};
-use crate::demo::report::{ASKER, Asked, Followed, Packets, Party, Report};
+use crate::demo::report::{ASKER, Asked, Datagrams, Followed, Packets, Party, Report};
 use crate::exit::Fault;
 use crate::plan::Counts;
 use crate::progress::Progress;
@@ -62,6 +63,7 @@ pub struct Demo {
     progress: Progress,
     services: link::Services,
     trial: Arc<dyn provider::Trial>,
+    faults: Option<Faults>,
     started: Time,
 }
 
@@ -88,6 +90,7 @@ impl Demo {
             started: services.clock.now(),
             services,
             trial,
+            faults: (args.loss.get() > 0.0).then(|| Faults::losing(args.loss)),
         }
     }
 
@@ -97,12 +100,21 @@ impl Demo {
     /// [`Fault`] if the network does not come up.
     pub async fn play(&self) -> Result<Report, Fault> {
         self.say("a whole network on this machine, over QUIC on loopback");
+        if let Some(faults) = self.faults {
+            let percent = faults.loss.get() * 100.0;
+            self.say(&format!("{percent} % of all datagrams will not arrive"));
+        }
         let exams = exams()?;
+        let mut parameters = Parameters::demo();
+        if self.faults.is_some() {
+            parameters.vote_step = VOTE_STEP_ON_BAD_PATHS;
+        }
         let mut house = House::start(
             &self.services,
             &self.trial,
             Counts::default(),
-            Parameters::demo(),
+            parameters,
+            self.faults,
         )?;
         self.say("4 authorities, 9 mixes, 4 gateways and 2 providers started; first vote runs");
         let clients = self.join(&mut house).await?;
@@ -117,6 +129,14 @@ impl Demo {
         join_all(all.map(Client::close)).await;
         let inspector = house.inspector().clone();
         let size_bytes = house.plan().network.parameters().geometry.packet_len();
+        let datagrams = self.faults.map(|faults| {
+            let counts = house.datagrams();
+            Datagrams {
+                loss: faults.loss.get(),
+                came: counts.came,
+                dropped: counts.dropped(),
+            }
+        });
         house.stop().await;
         let accounts = inspector.accounts();
         let packets = Packets {
@@ -124,6 +144,7 @@ impl Demo {
             made: accounts.kinds,
             sent: accounts.sent,
             balanced: accounts.balanced,
+            datagrams,
         };
         let wall_s = self.elapsed().as_secs_f64();
         Ok(Report::new(
@@ -407,5 +428,7 @@ const IDLE: usize = 4;
 const PROVIDER: &str = "provider";
 /// Questions under way at once.
 const AT_ONCE: usize = 8;
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(40);
+/// A ballot's connection is made within a step, and its handshake may be sent again twice.
+const VOTE_STEP_ON_BAD_PATHS: Duration = Duration::from_millis(1_500);
 const READY_WITHIN: Duration = Duration::from_secs(30);

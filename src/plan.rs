@@ -45,6 +45,8 @@ pub struct PlannedNode {
     pub seed: Zeroizing<[u8; 32]>,
     /// Where it listens; a provider does not.
     pub listen: Option<SocketAddr>,
+    /// Where others find it, if that is not where it listens.
+    pub advertise: Option<SocketAddr>,
     /// A free port for its page of counters.
     pub metrics: SocketAddr,
 }
@@ -104,12 +106,44 @@ impl Plan {
                     name: format!("{}-{number}", role.label()),
                     seed,
                     listen,
+                    advertise: None,
                     metrics: pages.next().expect("as many pages as nodes were found"),
                 });
             }
         }
         let network = network(now.after(start_up), &nodes, counts, parameters);
         Ok(Self { network, nodes })
+    }
+
+    /// The same network, whose nodes are found where `front` says of where they listen.
+    ///
+    /// # Errors
+    /// What `front` says.
+    ///
+    /// # Panics
+    /// Never: other addresses leave a sound network sound.
+    pub fn behind<E>(
+        mut self,
+        mut front: impl FnMut(SocketAddr) -> Result<SocketAddr, E>,
+    ) -> Result<Self, E> {
+        for node in &mut self.nodes {
+            node.advertise = node.listen.map(&mut front).transpose()?;
+        }
+        let found = |listen: SocketAddr| {
+            let node = self.nodes.iter().find(|node| node.listen == Some(listen));
+            node.and_then(|node| node.advertise).unwrap_or(listen)
+        };
+        let mut draft = self.network.draft().clone();
+        let authorities = draft.authorities.iter_mut();
+        let gateways = draft.bootstrap.iter_mut().map(|(_, address)| address);
+        for address in authorities
+            .flat_map(|entry| &mut entry.addresses)
+            .chain(gateways)
+        {
+            *address = found(*address);
+        }
+        self.network = Network::new(draft).expect("other addresses leave a sound network sound");
+        Ok(self)
     }
 }
 

@@ -19,7 +19,8 @@ use crate::exit::Fault;
 use crate::progress::Progress;
 use crate::{network_file, scrape, services};
 
-use layout::{lay_out, nodes, prepare_directory, remove};
+pub use layout::lay_out;
+use layout::{draw, nodes, prepare_directory, remove};
 use process::{running, spawn};
 
 /// A sentence for the person who asked.
@@ -169,7 +170,7 @@ pub async fn up(dir: &Path, progress: &Progress) -> Result<Up, Failure> {
     let started = services().clock.now();
     let mut start_up = START_UP;
     let nodes = loop {
-        let nodes = lay_out(dir, start_up)?;
+        let nodes = lay_out(dir, &draw(start_up)?)?;
         progress.say(&format!(
             "{} nodes laid out in {}",
             nodes.len(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use client::Client;
 use directory::{Identity, Parameters};
-use link::{Services, Tap};
+use link::{FaultCounts, FaultProxy, Faults, LinkError, Services, Tap};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wire::{NodeId, NodeName};
@@ -24,13 +24,16 @@ pub struct House {
     inspector: Arc<Inspector>,
     stop: watch::Sender<bool>,
     nodes: JoinSet<Result<(), Fault>>,
+    /// What stands before every node that listens.
+    paths: Vec<FaultProxy>,
     /// Removed with the house.
     _state: tempfile::TempDir,
 }
 
 impl House {
     /// Starts every node; each sees through a tap of the inspector. `trial` compiles the
-    /// providers' modules for the first time.
+    /// providers' modules for the first time. With `faults`, every datagram between two nodes,
+    /// or between a client and a gateway, takes a path that has them.
     ///
     /// # Errors
     /// [`Fault`] if there are no ports or no room for state.
@@ -39,6 +42,7 @@ impl House {
         trial: &Arc<dyn provider::Trial>,
         counts: Counts,
         parameters: Parameters,
+        faults: Option<Faults>,
     ) -> Result<Self, Fault> {
         let state =
             tempfile::tempdir().map_err(|e| Fault::failed(format!("temporary state: {e}")))?;
@@ -51,6 +55,18 @@ impl House {
             START_UP,
         )
         .map_err(|e| Fault::failed(format!("no free ports: {e}")))?;
+        let mut paths = Vec::new();
+        let plan = match faults {
+            Some(faults) => plan
+                .behind(|node| {
+                    let path = FaultProxy::start(node, faults, services.entropy.rng())?;
+                    let address = path.address();
+                    paths.push(path);
+                    Ok(address)
+                })
+                .map_err(|e: LinkError| Fault::failed(e))?,
+            None => plan,
+        };
         let inspector = Arc::new(Inspector::default());
         let (stop, stopped) = watch::channel(false);
         let network = Arc::new(plan.network.clone());
@@ -66,7 +82,7 @@ impl House {
                 network: network.clone(),
                 data: state.path().join(&node.name),
                 listen: node.listen,
-                advertise: Vec::new(),
+                advertise: node.advertise.into_iter().collect(),
                 gateway: None,
                 models: Vec::new(),
                 trial: trial.clone(),
@@ -92,6 +108,7 @@ impl House {
             inspector,
             stop,
             nodes,
+            paths,
             _state: state,
         })
     }
@@ -139,6 +156,13 @@ impl House {
     #[must_use]
     pub fn inspector(&self) -> &Arc<Inspector> {
         &self.inspector
+    }
+
+    /// What the faults have done so far to the datagrams of all nodes and clients.
+    #[must_use]
+    pub fn datagrams(&self) -> FaultCounts {
+        let counts = self.paths.iter().map(FaultProxy::counts);
+        counts.fold(FaultCounts::default(), FaultCounts::and)
     }
 
     /// Who is in it.

@@ -60,6 +60,20 @@ pub struct Packets {
     pub sent: u64,
     /// Whether every node's account balances: received + made = sent + consumed + refused + held.
     pub balanced: bool,
+    /// Below the packets, with `--loss`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<Datagrams>,
+}
+
+/// Datagrams of all nodes and clients together, on paths that lose some.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Datagrams {
+    /// The share that was to be lost.
+    pub loss: f64,
+    /// Put on a path.
+    pub came: u64,
+    /// Of those, what did not arrive.
+    pub dropped: u64,
 }
 
 /// One row of the table who learnt what.

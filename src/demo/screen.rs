@@ -173,6 +173,14 @@ fn packets(text: &mut String, report: &Report) {
             "DO NOT BALANCE"
         }
     );
+    if let Some(datagrams) = &packets.datagrams {
+        let _ = writeln!(
+            text,
+            "  datagrams  {} of {} dropped on their way",
+            grouped(datagrams.dropped),
+            grouped(datagrams.came)
+        );
+    }
     let kinds: Vec<String> = packets
         .made
         .iter()
@@ -250,7 +258,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::demo::report::{Asked, Packets};
+    use crate::demo::report::{Asked, Datagrams, Packets};
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
@@ -285,6 +293,11 @@ mod tests {
             made: made.into_iter().collect(),
             sent: 123_456_789,
             balanced: true,
+            datagrams: Some(Datagrams {
+                loss: 0.1,
+                came: 123_456_789,
+                dropped: 12_345_678,
+            }),
         };
         let parts = [
             "entry gateway",

@@ -32,17 +32,25 @@ pub(super) fn prepare_directory(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn lay_out(dir: &Path, start_up: Duration) -> Result<Vec<String>, Failure> {
+/// A testnet's network, whose nodes have `start_up` to start.
+pub(super) fn draw(start_up: Duration) -> Result<Plan, Failure> {
     let services = services();
     let (now, mut rng) = (services.clock.now(), services.entropy.rng());
-    let plan = Plan::draw(
+    Plan::draw(
         now,
         &mut *rng,
         Counts::default(),
         Parameters::demo(),
         start_up,
     )
-    .map_err(|e| format!("no free ports: {e}"))?;
+    .map_err(|e| format!("no free ports: {e}"))
+}
+
+/// Writes a network into `dir`: a folder a node, and the network's file. Names the nodes.
+///
+/// # Errors
+/// A sentence, if something cannot be written.
+pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<String>, Failure> {
     for node in &plan.nodes {
         lay_out_node(dir, node)?;
     }
@@ -50,7 +58,7 @@ pub(super) fn lay_out(dir: &Path, start_up: Duration) -> Result<Vec<String>, Fai
     let path = dir.join(NETWORK_FILE);
     fs::write(&path, network_file::text(&plan.network))
         .map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok(plan.nodes.into_iter().map(|node| node.name).collect())
+    Ok(plan.nodes.iter().map(|node| node.name.clone()).collect())
 }
 
 fn lay_out_node(dir: &Path, node: &PlannedNode) -> Result<(), Failure> {
@@ -72,6 +80,7 @@ fn lay_out_node(dir: &Path, node: &PlannedNode) -> Result<(), Failure> {
         family: None,
         link: LinkSection {
             listen: node.listen,
+            advertise: node.advertise.into_iter().collect(),
             ..LinkSection::default()
         },
         metrics: MetricsSection {

@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 
+use link::Chance;
 use subrosa::cli::DemoArgs;
 use subrosa::demo::Demo;
 use subrosa::trial::ChildProcess;
+use tokio::sync::Mutex;
+
+/// Two whole networks at once would each be slow.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_question_of_a_demo_is_answered_exactly_and_nobody_learns_who_asked() {
+    let _alone = ALONE.lock().await;
     let args = DemoArgs {
         json: true,
         questions: 6,
+        loss: Chance::default(),
     };
     let trial = ChildProcess::of(env!("CARGO_BIN_EXE_subrosa"));
     let demo = Demo::new(&args, Arc::new(trial));
@@ -54,4 +61,25 @@ async fn every_question_of_a_demo_is_answered_exactly_and_nobody_learns_who_aske
     for key in ["model", "sample", "label", "answer", "exact", "latency_ms"] {
         assert!(object["questions"][0].get(key).is_some(), "{key}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_that_loses_a_tenth_of_all_datagrams_answers_as_exactly() {
+    let _alone = ALONE.lock().await;
+    let args = DemoArgs {
+        json: true,
+        questions: 4,
+        loss: Chance::new(0.1).unwrap(),
+    };
+    let trial = ChildProcess::of(env!("CARGO_BIN_EXE_subrosa"));
+    let report = Demo::new(&args, Arc::new(trial)).play().await.unwrap();
+    assert!(
+        report.ok,
+        "{}",
+        serde_json::to_string_pretty(&report).unwrap()
+    );
+    let datagrams = report.packets.datagrams.unwrap();
+    let dropped = datagrams.dropped as f64 / datagrams.came as f64;
+    assert!((0.09..0.11).contains(&dropped), "{datagrams:?}");
+    assert!(datagrams.came > 10_000, "{datagrams:?}");
 }

@@ -61,7 +61,7 @@ async fn no_level_of_the_log_names_a_client_or_what_it_asks() {
     };
     let services = subrosa::services();
     let trial: Arc<dyn Trial> = Arc::new(ChildProcess::of(env!("CARGO_BIN_EXE_subrosa")));
-    let house = House::start(&services, &trial, counts, Parameters::demo()).unwrap();
+    let house = House::start(&services, &trial, counts, Parameters::demo(), None).unwrap();
     let client = house.join("asker", 0, 1).await.unwrap();
     let shipped = &compiler::shipped()[0];
     let answer = client

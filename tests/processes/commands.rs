@@ -48,6 +48,21 @@ fn an_unknown_argument_is_wrong_usage() {
 }
 
 #[test]
+fn a_loss_that_shows_nothing_is_refused_with_the_reason() {
+    for (loss, reason) in [
+        ("1", "below 1"),
+        ("-0.1", "0 or more"),
+        ("NaN", "below 1"),
+        ("0.6", "handshakes"),
+        ("tenth", "0.1"),
+    ] {
+        let output = run(&["demo", &format!("--loss={loss}")]);
+        assert_eq!(output.status.code(), Some(2), "{loss}");
+        assert!(said(&output).contains(reason), "{}", said(&output));
+    }
+}
+
+#[test]
 fn a_missing_network_file_is_named() {
     let arguments = [
         "ask",
