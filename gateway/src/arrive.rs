@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use directory::{Place, Topology};
 use sphinx::{Address, Next, Packet, Payload, Peeled};
-use wire::{Handle, MailboxAddress, NodeId, Refusal};
+use wire::{Handle, MailboxAddress, NodeId, Refusal, Time};
 
 use crate::gateway::Gateway;
 use crate::mailbox;
@@ -23,7 +23,7 @@ pub(crate) fn allows(topology: &Topology, next: &Next) -> bool {
 }
 
 impl Gateway {
-    pub(crate) fn place(&mut self, peeled: Peeled) -> Result<(), Refusal> {
+    pub(crate) fn place(&mut self, now: Time, peeled: Peeled) -> Result<(), Refusal> {
         match peeled {
             Peeled::Forward {
                 packet,
@@ -40,7 +40,7 @@ impl Gateway {
                 address,
                 identifier,
                 payload,
-            } => self.end(address, &identifier, &payload),
+            } => self.end(now, address, &identifier, &payload),
         }
     }
 
@@ -66,9 +66,10 @@ impl Gateway {
             .ok_or(Refusal::Overload)
     }
 
-    /// Ends here: cover, an own loop, or an item for a mailbox.
+    /// Ends here: cover, an own loop, a feed, a part of a descriptor, or an item for a mailbox.
     fn end(
         &mut self,
+        now: Time,
         address: Address,
         identifier: &[u8; 16],
         payload: &Payload,
@@ -84,10 +85,25 @@ impl Gateway {
             self.ledger.consumed += u64::from(ours);
             return ours.then_some(()).ok_or(Refusal::SurbReused);
         }
-        self.put_in_mailbox(MailboxAddress(address.0), &plaintext?)
+        let plaintext = plaintext?;
+        if address == Address::FEED {
+            return self.feed(now, &plaintext);
+        }
+        if address == Address::PUBLISH {
+            return self.take_publication(now, &plaintext);
+        }
+        self.put_in_mailbox(now, MailboxAddress(address.0), &plaintext)
     }
 
-    fn put_in_mailbox(&mut self, mailbox: MailboxAddress, plaintext: &[u8]) -> Result<(), Refusal> {
+    fn put_in_mailbox(
+        &mut self,
+        now: Time,
+        mailbox: MailboxAddress,
+        plaintext: &[u8],
+    ) -> Result<(), Refusal> {
+        if self.fed.keeps(&mailbox) {
+            return self.put_in_fed_mailbox(now, mailbox, plaintext);
+        }
         if !self.mailboxes.keeps(&mailbox) {
             return Err(Refusal::UnknownMailbox);
         }

@@ -1,4 +1,4 @@
-//! The rate of one client: a token bucket that is one point in time.
+//! A rate that somebody must keep to: a token bucket that is one point in time.
 
 use std::time::Duration;
 
@@ -15,10 +15,15 @@ const BURST: u32 = 64;
 /// How much faster than the class rate the bucket fills.
 const HEADROOM: f64 = 1.25;
 
+/// Packets that strangers may put into a mailbox at once, ahead of the rate that its owner set:
+/// as many as a question of a few packets has, asked by several at one time.
+const STRANGERS_BURST: u32 = 32;
+
 /// A token bucket in the form of the time at which it will be full.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
     gap: Duration,
+    burst: u32,
     full_at: Time,
 }
 
@@ -27,6 +32,16 @@ impl Bucket {
     pub(crate) fn new(now: Time, class: Rate) -> Self {
         Self {
             gap: gap(class),
+            burst: BURST,
+            full_at: now,
+        }
+    }
+
+    /// A full bucket for a mailbox's strangers, who get `rate` together and no more.
+    pub(crate) fn of_strangers(now: Time, rate: Rate) -> Self {
+        Self {
+            gap: exact_gap(rate),
+            burst: STRANGERS_BURST,
             full_at: now,
         }
     }
@@ -34,7 +49,7 @@ impl Bucket {
     /// Takes a token if there is one.
     pub(crate) fn take(&mut self, now: Time) -> bool {
         let full_at = self.full_at.max(now);
-        if full_at.since(now) > self.gap * (BURST - 1) {
+        if full_at.since(now) > self.gap * (self.burst - 1) {
             return false;
         }
         self.full_at = full_at.after(self.gap);
@@ -43,7 +58,15 @@ impl Bucket {
 
     /// Fills at another rate from now on; what is missing stays missing.
     pub(crate) fn set_class(&mut self, now: Time, class: Rate) {
-        let next = gap(class);
+        self.set_gap(now, gap(class));
+    }
+
+    /// As [`Self::set_class`], for a rate that is exact.
+    pub(crate) fn set_rate(&mut self, now: Time, rate: Rate) {
+        self.set_gap(now, exact_gap(rate));
+    }
+
+    fn set_gap(&mut self, now: Time, next: Duration) {
         let missing = self.full_at.since(now).as_secs_f64() / self.gap.as_secs_f64();
         self.full_at = now.after(next.mul_f64(missing));
         self.gap = next;
@@ -51,7 +74,13 @@ impl Bucket {
 }
 
 fn gap(class: Rate) -> Duration {
-    Duration::from_secs_f64(1.0 / (class.per_second() * HEADROOM)).max(Duration::from_nanos(1))
+    exact_gap(class)
+        .div_f64(HEADROOM)
+        .max(Duration::from_nanos(1))
+}
+
+fn exact_gap(rate: Rate) -> Duration {
+    Duration::from_secs_f64(1.0 / rate.per_second()).max(Duration::from_nanos(1))
 }
 
 #[cfg(test)]

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use directory::Descriptor;
 use link::{GuestId, Peer};
 use rand::CryptoRng;
+use sphinx::Surb;
 use traffic::Rate;
-use wire::{Attach, Call, CallRefused, NodeId, Refusal, Register, Reply, Time};
+use wire::{
+    Attach, Call, CallRefused, Decode, Encode, NodeId, PublicationPart, Refusal, Register, Reply,
+    Time,
+};
 
 use crate::accounts::Registration;
 use crate::admit::{Applicant, Decision};
 use crate::bucket::Bucket;
 use crate::gateway::Gateway;
 use crate::mailbox::Claim;
+use crate::publications::PublicationTicket;
 
 /// What a call comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,12 +165,57 @@ impl Gateway {
             return Err(CallRefused::Busy);
         }
         *published += 1;
+        self.may_relay(now, descriptor)
+    }
+
+    /// Whether the authorities may be bothered with these bytes.
+    fn may_relay(&mut self, now: Time, descriptor: &[u8]) -> Result<(), CallRefused> {
         match Descriptor::open(descriptor, &self.parameters) {
             Ok(Descriptor::Service(_)) => {}
             _ => return Err(CallRefused::Invalid),
         }
         let all = self.publishing.get_or_insert_with(|| everybody(now));
         all.take(now).then_some(()).ok_or(CallRefused::Busy)
+    }
+
+    /// Takes a part of a descriptor that comes through the mixes.
+    pub(crate) fn take_publication(&mut self, now: Time, plaintext: &[u8]) -> Result<(), Refusal> {
+        let part = PublicationPart::from_bytes(plaintext).map_err(|_| Refusal::Malformed)?;
+        let surb = Surb::from_bytes(&part.surb)?;
+        if !self.knows(&NodeId(surb.first_hop().0)) {
+            return Err(Refusal::SurbInvalid);
+        }
+        self.published.take(now, part, surb)?;
+        self.ledger.consumed += 1;
+        Ok(())
+    }
+
+    /// The next descriptor that came through the mixes, to publish at the authorities; what they
+    /// say is for [`Self::published`].
+    pub fn poll_publication(&mut self, now: Time) -> Option<(PublicationTicket, Vec<u8>)> {
+        loop {
+            let (ticket, descriptor) = self.published.poll()?;
+            match self.may_relay(now, &descriptor) {
+                Ok(()) => return Some((ticket, descriptor)),
+                Err(refused) => self.published(ticket, &Reply::Refused(refused)),
+            }
+        }
+    }
+
+    /// Sends the authorities' word on a descriptor back to its service, on the own clock.
+    pub fn published(&mut self, ticket: PublicationTicket, verdict: &Reply) {
+        let Some(surb) = self.published.settle(ticket) else {
+            return;
+        };
+        let mix = NodeId(surb.first_hop().0);
+        // A word too long for a packet is none of ours.
+        let Ok(packet) = surb.reply(self.geometry, &verdict.to_bytes()) else {
+            return;
+        };
+        self.ledger.made += 1;
+        if !self.knows(&mix) || !self.layer.hold(self.limits.layer_queue, mix, packet) {
+            self.ledger.refused.add(Refusal::Overload);
+        }
     }
 }
 

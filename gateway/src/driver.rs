@@ -145,7 +145,7 @@ pub async fn run(
         }
         () = follow(id, member_events, &mesh, &inputs, &admitted) => Err(GatewayError::Ended),
         () = ingress.run(link_events) => Err(GatewayError::Ended),
-        () = relay(&config.network, &mesh, to_publish) => Err(GatewayError::Ended),
+        () = relay(&config.network, &mesh, to_publish, &inputs) => Err(GatewayError::Ended),
         ended = &mut engine_ended => {
             mesh.shutdown().await;
             return ended.map_or(Err(GatewayError::Ended), |outcome| outcome.map_err(Into::into));

@@ -19,9 +19,12 @@ use crate::accounts::{Account, AccountId, Accounts};
 use crate::admit::Admission;
 use crate::bucket::Bucket;
 use crate::deliver::{self, Delivery, Turn};
+use crate::fed::FedMailboxes;
+use crate::feeding::Forwarded;
 use crate::layer_clock::{LayerClock, Slot};
 use crate::limits::Limits;
 use crate::mailbox::Mailboxes;
+use crate::publications::Publications;
 
 /// A gateway without clock, randomness, threads or sockets.
 ///
@@ -41,11 +44,17 @@ pub struct Gateway {
     pub(crate) layer: LayerClock,
     pub(crate) ledger: Ledger,
     pub(crate) draining: bool,
+    /// Mailboxes whose owners feed them.
+    pub(crate) fed: FedMailboxes,
+    /// Service descriptors that come through the mixes.
+    pub(crate) published: Publications,
+    /// What items left as, for a tap; nothing is noted unless there is one.
+    pub(crate) forwarded: Option<VecDeque<Forwarded>>,
     /// Service descriptors that came over each link since the last turn of the epoch.
     pub(crate) publications: BTreeMap<GuestId, u32>,
     /// What all links together may publish.
     pub(crate) publishing: Option<Bucket>,
-    windows: BTreeMap<Epoch, Window>,
+    pub(crate) windows: BTreeMap<Epoch, Window>,
     unlogged: VecDeque<LogEntry>,
     in_stages: u64,
     outbox: VecDeque<(Peer, Frame)>,
@@ -59,8 +68,12 @@ pub struct Census {
     pub accounts: u64,
     /// Clients that are connected and registered.
     pub connected: u64,
-    /// Mailboxes kept.
+    /// Mailboxes that clients attached.
     pub mailboxes: u64,
+    /// Mailboxes that are fed with reply blocks.
+    pub fed_mailboxes: u64,
+    /// Reply blocks in stock, of all mailboxes.
+    pub stock: u64,
 }
 
 impl Gateway {
@@ -87,6 +100,9 @@ impl Gateway {
             layer: LayerClock::new(id),
             ledger: Ledger::default(),
             draining: false,
+            fed: FedMailboxes::default(),
+            published: Publications::default(),
+            forwarded: None,
             publications: BTreeMap::new(),
             publishing: None,
             windows: BTreeMap::new(),
@@ -147,7 +163,7 @@ impl Gateway {
         }
         let unsealed = self.gate.opener().open(now, packet);
         if let Some(admitted) = self.admit(now, unsealed) {
-            self.arrive(admitted.finish());
+            self.arrive(now, admitted.finish());
         }
     }
 
@@ -192,8 +208,8 @@ impl Gateway {
     /// Stage 4: puts a packet where it belongs.
     ///
     /// Nothing leaves at once, whatever it is: neither a refusal nor a delivery shows.
-    pub fn arrive(&mut self, peeled: Peeled) {
-        match self.place(peeled) {
+    pub fn arrive(&mut self, now: Time, peeled: Peeled) {
+        match self.place(now, peeled) {
             Ok(()) => self.in_stages = self.in_stages.saturating_sub(1),
             Err(refusal) => self.refuse(refusal),
         }
@@ -236,6 +252,7 @@ impl Gateway {
     /// delays none.
     pub fn prepare(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         self.layer.prepare(now, rng);
+        self.prepare_items(now);
     }
 
     /// When [`Self::handle_timeout`] has something to do next.
@@ -267,7 +284,8 @@ impl Gateway {
         for account in self.accounts.ids() {
             self.close_account(account, Refusal::Draining);
         }
-        let waiting = self.layer.empty() + self.outbox.drain(..).count() as u64;
+        let items = self.fed.empty();
+        let waiting = items + self.layer.empty() + self.outbox.drain(..).count() as u64;
         self.layer.stop();
         self.refuse_many(Refusal::Draining, waiting);
     }
@@ -293,7 +311,8 @@ impl Gateway {
     /// Packets held: between the stages, for clients, in mailboxes, for layer 1, on the way out.
     #[must_use]
     pub fn held(&self) -> u64 {
-        let waiting = self.accounts.held() + self.mailboxes.held() + self.layer.held();
+        let mailboxes = self.mailboxes.held() + self.fed.held();
+        let waiting = self.accounts.held() + mailboxes + self.layer.held();
         self.in_stages + waiting + self.outbox.len() as u64
     }
 
@@ -304,6 +323,8 @@ impl Gateway {
             accounts: self.accounts.count() as u64,
             connected: self.accounts.connected() as u64,
             mailboxes: self.mailboxes.count() as u64,
+            fed_mailboxes: self.fed.count() as u64,
+            stock: self.fed.stock() as u64,
         }
     }
 
@@ -357,6 +378,8 @@ impl Gateway {
                 .with(owner, |account| account.mailboxes.remove(&address));
             self.refuse_many(Refusal::WrongEpoch, items);
         }
+        let items = self.fed.close_before(oldest);
+        self.refuse_many(Refusal::WrongEpoch, items);
         for account in self.accounts.turn_epoch(oldest) {
             self.close_account(account, Refusal::WrongEpoch);
         }

@@ -1,4 +1,5 @@
-//! The gateway's own clock into layer 1: a packet that passes through, else a loop of its own.
+//! The gateway's own clock into layer 1: a packet that passes through and an item for a mailbox's
+//! owner in turn, else a loop of its own.
 //!
 //! What a gateway sends into the mixes by itself leaves on this clock alone, so that nobody who
 //! watches its links can tell the two apart. Loops are built ahead, between ticks.
@@ -11,11 +12,11 @@ use directory::{Relay, Topology};
 use rand::CryptoRng;
 use sphinx::{Address, Hop, Packet};
 use traffic::{LoopBook, LoopRoute, PoissonClock};
-use wire::{NodeId, Time};
+use wire::{Epoch, NodeId, Time};
 
 /// What a tick sends, and the mix of layer 1 that it goes to.
 pub(crate) enum Slot {
-    /// A packet that waited.
+    /// A packet that waited: it passes through, or is an item under a reply block.
     Through(NodeId, Packet),
     /// A loop of the gateway's own.
     Own(NodeId, Packet),
@@ -28,8 +29,19 @@ pub(crate) struct LayerClock {
     own: NodeId,
     running: Option<(PoissonClock, Arc<Topology>)>,
     waiting: VecDeque<(NodeId, Packet)>,
+    /// Items under reply blocks, built ahead.
+    items: VecDeque<(NodeId, Packet)>,
+    /// Whose turn it is when both wait.
+    turn: Turn,
     ready: VecDeque<OwnLoop>,
     book: LoopBook,
+}
+
+/// Neither kind keeps the other from leaving.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Passing,
+    Item,
 }
 
 /// A loop that was built and not yet sent.
@@ -46,6 +58,8 @@ impl LayerClock {
             own,
             running: None,
             waiting: VecDeque::new(),
+            items: VecDeque::new(),
+            turn: Turn::Passing,
             ready: VecDeque::new(),
             book: LoopBook::default(),
         }
@@ -86,13 +100,28 @@ impl LayerClock {
         room
     }
 
+    /// Whether to build another item ahead.
+    pub(crate) fn wants_item(&self) -> bool {
+        self.items.len() < ITEMS
+    }
+
+    /// Holds an item that was asked for.
+    pub(crate) fn hold_item(&mut self, mix: NodeId, packet: Packet) {
+        self.items.push_back((mix, packet));
+    }
+
+    /// The epoch by whose topology it sends.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        self.running.as_ref().map(|(_, topology)| topology.epoch())
+    }
+
     /// What leaves now; `None` if no tick is due.
     pub(crate) fn fire(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Option<Slot> {
         let (clock, _) = self.running.as_mut()?;
         if !clock.fire(now) {
             return None;
         }
-        Some(match self.waiting.pop_front() {
+        Some(match self.take_waiting() {
             Some((mix, packet)) => Slot::Through(mix, packet),
             None => self.own_loop(now, rng),
         })
@@ -123,12 +152,24 @@ impl LayerClock {
 
     /// How many packets wait for the clock.
     pub(crate) fn held(&self) -> u64 {
-        self.waiting.len() as u64
+        (self.waiting.len() + self.items.len()) as u64
     }
 
     /// Lets go of what waits; how many packets that were.
     pub(crate) fn empty(&mut self) -> u64 {
-        self.waiting.drain(..).count() as u64
+        (self.waiting.drain(..).count() + self.items.drain(..).count()) as u64
+    }
+
+    fn take_waiting(&mut self) -> Option<(NodeId, Packet)> {
+        let (first, second) = match self.turn {
+            Turn::Passing => (&mut self.waiting, &mut self.items),
+            Turn::Item => (&mut self.items, &mut self.waiting),
+        };
+        self.turn = match self.turn {
+            Turn::Passing => Turn::Item,
+            Turn::Item => Turn::Passing,
+        };
+        first.pop_front().or_else(|| second.pop_front())
     }
 
     fn own_loop(&mut self, now: Time, rng: &mut dyn CryptoRng) -> Slot {
@@ -180,6 +221,9 @@ fn hop(relay: &Relay, delay: Duration) -> Hop {
         delay,
     }
 }
+
+/// Items built ahead.
+const ITEMS: usize = 4;
 
 /// Loops built ahead.
 const READY: usize = 2;

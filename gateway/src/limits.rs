@@ -11,6 +11,12 @@ pub struct Limits {
     pub client_mailboxes: usize,
     /// Items that wait in one mailbox.
     pub mailbox_items: usize,
+    /// Mailboxes whose owners feed them with reply blocks.
+    pub fed_mailboxes: usize,
+    /// Reply blocks of one such mailbox and epoch.
+    pub fed_stock: usize,
+    /// Items that wait in one such mailbox: so many announced, and as many others.
+    pub fed_items: usize,
     /// Frames on their way to the link.
     pub outbox: usize,
     /// Packets held for the gateway's own clock into layer 1.
@@ -28,6 +34,9 @@ impl Default for Limits {
             client_queue: 256,
             client_mailboxes: 8,
             mailbox_items: 1_024,
+            fed_mailboxes: 256,
+            fed_stock: 256,
+            fed_items: 128,
             outbox: 8_192,
             layer_queue: 1_024,
             publications: 8,

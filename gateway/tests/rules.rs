@@ -15,6 +15,8 @@ mod arrivals;
 mod clocks;
 #[path = "rules/epochs.rs"]
 mod epochs;
+#[path = "rules/feeds.rs"]
+mod feeds;
 #[path = "rules/fixture.rs"]
 mod fixture;
 #[path = "rules/law.rs"]

@@ -2,7 +2,7 @@
 
 use directory::Identity;
 use thiserror::Error;
-use wire::{AdmissionTag, Earlier, Encode, Epoch, Feed, MailboxAddress, NodeId, SURB_LEN, Writer};
+use wire::{AdmissionTag, Encode, Epoch, Feed, MailboxAddress, NodeId, SURB_LEN, Writer};
 
 /// A feed that the mailbox's owner did not make for this gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -15,8 +15,8 @@ pub struct FeedDraft {
     pub epoch: Epoch,
     /// Rises with every feed, across restarts too: a time in microseconds will do.
     pub counter: u64,
-    /// What becomes of the reply blocks fed before.
-    pub earlier: Earlier,
+    /// Reply blocks of feeds with a lower counter are discarded.
+    pub floor: u64,
     /// Packets in 1,000 seconds taken of senders whose tags were not announced.
     pub stranger_millihertz: u32,
     /// Tags that go before all others.
@@ -32,7 +32,7 @@ pub fn sign_feed(key: &Identity, gateway: &NodeId, draft: FeedDraft) -> Feed {
         key: key.public(),
         epoch: draft.epoch,
         counter: draft.counter,
-        earlier: draft.earlier,
+        floor: draft.floor,
         stranger_millihertz: draft.stranger_millihertz,
         tags: draft.tags,
         surbs: draft.surbs,
@@ -76,7 +76,7 @@ mod tests {
         FeedDraft {
             epoch: Epoch(4),
             counter: 5,
-            earlier: Earlier::Discard,
+            floor: 5,
             stranger_millihertz: 6_000,
             tags: vec![AdmissionTag([7; 16])],
             surbs: vec![[8; SURB_LEN], [9; SURB_LEN]],
@@ -98,7 +98,7 @@ mod tests {
             |feed| feed.key = Identity::from_seed(&[4; 32]).public(),
             |feed| feed.epoch = Epoch(5),
             |feed| feed.counter = 6,
-            |feed| feed.earlier = Earlier::Keep,
+            |feed| feed.floor = 4,
             |feed| feed.stranger_millihertz = 1,
             |feed| feed.tags.clear(),
             |feed| feed.surbs.swap(0, 1),
@@ -120,7 +120,7 @@ mod tests {
         let drafted = FeedDraft {
             epoch: Epoch(7),
             counter: 1_790_000_000_000_000,
-            earlier: Earlier::Discard,
+            floor: 1_789_999_999_999_999,
             stranger_millihertz: 12_500,
             tags: vec![AdmissionTag([0x11; 16]), AdmissionTag([0x22; 16])],
             surbs: vec![[0x33; SURB_LEN]],
@@ -132,8 +132,8 @@ mod tests {
         let elsewhere = vector(include_str!("../tests/vectors/feed_other_gateway.hex"));
         let elsewhere = Feed::from_bytes(&elsewhere).unwrap();
         assert_eq!(verify_feed(&elsewhere, &gateway), Err(BadFeed));
-        let flags = vector(include_str!("../tests/vectors/feed_bad_flags.hex"));
-        assert!(Feed::from_bytes(&flags).is_err());
+        let floor = vector(include_str!("../tests/vectors/feed_bad_floor.hex"));
+        assert!(Feed::from_bytes(&floor).is_err());
     }
 
     fn vector(text: &str) -> Vec<u8> {

@@ -14,8 +14,9 @@ pub struct Feed {
     pub epoch: Epoch,
     /// Rises with every feed, across restarts too; an older feed is refused.
     pub counter: u64,
-    /// What becomes of the reply blocks fed before.
-    pub earlier: Earlier,
+    /// Reply blocks of feeds with a lower counter are discarded: they lead nowhere any more, since
+    /// the owner restarted or took another entry gateway. At most `counter`.
+    pub floor: u64,
     /// Packets in 1,000 seconds that the mailbox takes of senders whose tags were not announced.
     pub stranger_millihertz: u32,
     /// Tags of packets to come that go before all others. Each is good for one packet.
@@ -24,15 +25,6 @@ pub struct Feed {
     pub surbs: Vec<[u8; SURB_LEN]>,
     /// Ed25519 by `key`.
     pub signature: [u8; 64],
-}
-
-/// What becomes of the reply blocks fed before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Earlier {
-    /// They stay in use.
-    Keep,
-    /// They lead nowhere any more: the owner restarted, or took another entry gateway.
-    Discard,
 }
 
 /// Most reply blocks in one feed.
@@ -60,10 +52,7 @@ impl Feed {
         writer.raw(&self.key);
         self.epoch.encode(writer);
         writer.u64(self.counter);
-        writer.u8(match self.earlier {
-            Earlier::Keep => 0,
-            Earlier::Discard => 1,
-        });
+        writer.u64(self.floor);
         writer.u32(self.stranger_millihertz);
         writer.list(&self.tags);
         writer.list(&self.surbs);
@@ -79,25 +68,26 @@ impl Encode for Feed {
 
 impl Decode for Feed {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let feed = Self {
             key: reader.array()?,
             epoch: Epoch::decode(reader)?,
             counter: reader.u64()?,
-            earlier: match reader.u8()? {
-                0 => Earlier::Keep,
-                1 => Earlier::Discard,
-                _ => return Err(DecodeError::UnknownTag),
-            },
+            floor: reader.u64()?,
             stranger_millihertz: reader.u32()?,
             tags: reader.list(MAX_FEED_TAGS)?,
             surbs: reader.list(MAX_FEED_SURBS)?,
             signature: reader.array()?,
-        })
+        };
+        if feed.floor <= feed.counter {
+            Ok(feed)
+        } else {
+            Err(DecodeError::OutOfRange)
+        }
     }
 }
 
 /// Everything but tags and reply blocks.
-const FIXED_LEN: usize = 32 + 8 + 8 + 1 + 4 + 4 + 4 + 64;
+const FIXED_LEN: usize = 32 + 8 + 8 + 8 + 4 + 4 + 4 + 64;
 
 #[cfg(test)]
 mod tests {
@@ -108,7 +98,7 @@ mod tests {
             key: [1; 32],
             epoch: Epoch(2),
             counter: 3,
-            earlier: Earlier::Discard,
+            floor: 2,
             stranger_millihertz: 4,
             tags: vec![AdmissionTag([5; 16]); tags],
             surbs: vec![[6; SURB_LEN]; surbs],
@@ -137,6 +127,14 @@ mod tests {
             let bytes = feed(surbs, tags).to_bytes();
             assert_eq!(Feed::from_bytes(&bytes).err(), Some(DecodeError::TooLong));
         }
+    }
+
+    #[test]
+    fn a_feed_does_not_discard_itself() {
+        let mut feed = feed(1, 0);
+        feed.floor = feed.counter + 1;
+        let refused = Feed::from_bytes(&feed.to_bytes()).err();
+        assert_eq!(refused, Some(DecodeError::OutOfRange));
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod time;
 pub use blob::{BlobKey, OpenBlobError};
 pub use codec::{Decode, DecodeError, Encode, Reader, Writer};
 pub use control::{Attach, Call, CallRefused, MAX_CALL_LEN, MAX_REPLY_LEN, Register, Reply};
-pub use feed::{Earlier, Feed, MAX_FEED_SURBS, MAX_FEED_TAGS};
+pub use feed::{Feed, MAX_FEED_SURBS, MAX_FEED_TAGS};
 pub use ids::{
     AdmissionTag, Epoch, FamilyId, GraphHash, Handle, MailboxAddress, MessageId, NodeId, NodeName,
     RequestId, SurbId,

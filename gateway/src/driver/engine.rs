@@ -16,13 +16,15 @@ use rand::CryptoRng;
 use sphinx::{Address, Payload, Peeled};
 use store::StoreError;
 use tokio::sync::mpsc;
-use wire::{Call, CallRefused, Refusal, Reply, Time};
+use wire::{Call, CallRefused, MailboxAddress, Refusal, Reply, Time};
 
-use super::relay::Publication;
+use super::relay::{Asker, Publication};
 use super::unseen::Unseen;
 use crate::calls::Answer;
+use crate::feeding::fed_item;
 use crate::gateway::Gateway;
 use crate::mailbox;
+use crate::publications::PublicationTicket;
 
 /// What reaches the core.
 pub(super) enum Input {
@@ -36,6 +38,8 @@ pub(super) enum Input {
         call: Call,
         responder: Responder,
     },
+    /// The authorities' word on a descriptor that came through the mixes.
+    Verdict(PublicationTicket, Reply),
     /// A client's link is down.
     Gone(GuestId),
     /// The directory has news.
@@ -69,6 +73,10 @@ impl Engine {
         publications: mpsc::Sender<Publication>,
         inputs: Receiver<Input>,
     ) -> io::Result<Self> {
+        let mut core = core;
+        if services.tap.is_some() {
+            core.note_forwarded();
+        }
         Ok(Self {
             inputs,
             core,
@@ -131,6 +139,7 @@ impl Engine {
                 call,
                 responder,
             } => self.call(from, call, responder),
+            Input::Verdict(ticket, reply) => self.core.published(ticket, &reply),
             Input::Gone(guest) => {
                 let now = self.services.clock.now();
                 self.core.handle_disconnect(now, guest);
@@ -149,6 +158,8 @@ impl Engine {
         }
         self.transmit(now);
         self.core.prepare(now, &mut *self.rng);
+        self.saw_forwarded(now);
+        self.relay_published(now);
         if now >= self.publish_at {
             self.publish();
             self.publish_at = now.after(PUBLISH_GAP);
@@ -183,11 +194,12 @@ impl Engine {
     }
 
     fn arrive(&mut self, batch: Vec<Job<Peeled>>) {
+        let now = self.services.clock.now();
         for job in batch {
             if let Some(input) = job.input {
                 self.saw_peeled(job.arrival, input, &job.item);
             }
-            self.core.arrive(job.item);
+            self.core.arrive(now, job.item);
         }
     }
 
@@ -196,15 +208,32 @@ impl Engine {
         match self.core.handle_call(now, &mut *self.rng, from, call) {
             Answer::Reply(reply) => responder.respond(reply),
             Answer::Relay(descriptor) => {
-                let publication = Publication {
+                self.relay(Publication {
                     descriptor,
-                    responder,
-                };
-                if let Err(unsent) = self.publications.try_send(publication) {
-                    let responder = unsent.into_inner().responder;
-                    responder.respond(Reply::Refused(CallRefused::Busy));
-                }
+                    asker: Asker::Link(responder),
+                });
             }
+        }
+    }
+
+    fn relay(&mut self, publication: Publication) {
+        let Err(unsent) = self.publications.try_send(publication) else {
+            return;
+        };
+        let busy = Reply::Refused(CallRefused::Busy);
+        match unsent.into_inner().asker {
+            Asker::Link(responder) => responder.respond(busy),
+            Asker::Mixes(ticket) => self.core.published(ticket, &busy),
+        }
+    }
+
+    /// Passes on descriptors that came through the mixes.
+    fn relay_published(&mut self, now: Time) {
+        while let Some((ticket, descriptor)) = self.core.poll_publication(now) {
+            self.relay(Publication {
+                descriptor,
+                asker: Asker::Mixes(ticket),
+            });
         }
     }
 
@@ -299,13 +328,32 @@ impl Engine {
         }
     }
 
+    /// Which packet an item left as, under the owner's reply block.
+    fn saw_forwarded(&mut self, at: Time) {
+        let Some(tap) = &self.services.tap else {
+            return;
+        };
+        while let Some(forwarded) = self.core.poll_forwarded() {
+            tap.saw(Sight::Peeled {
+                at,
+                input: forwarded.item,
+                output: Some(forwarded.packet),
+                delay: Duration::ZERO,
+                pool: usize::try_from(self.core.held()).unwrap_or(usize::MAX),
+            });
+        }
+    }
+
     /// The name of the item that a mailbox gets, so that the tap can follow it.
     fn item_digest(&self, address: Address, payload: &Payload) -> Option<Digest> {
         if address == Address::DROP || address == Address::LOOP {
             return None;
         }
         let plaintext = payload.plaintext().ok()?;
-        let item = mailbox::item(self.core.geometry, &plaintext).ok()?;
+        let item = match self.core.keeps_fed(&MailboxAddress(address.0)) {
+            true => fed_item(self.core.geometry, &plaintext).ok()?,
+            false => mailbox::item(self.core.geometry, &plaintext).ok()?,
+        };
         Some(Digest::of(&item))
     }
 
@@ -337,6 +385,8 @@ impl Engine {
             ("accounts", census.accounts),
             ("connected", census.connected),
             ("mailboxes", census.mailboxes),
+            ("fed_mailboxes", census.fed_mailboxes),
+            ("reply_blocks", census.stock),
         ] {
             // Bounded far below 2^52.
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

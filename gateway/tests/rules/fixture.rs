@@ -12,7 +12,7 @@ use link::{Frame, GuestId, Peer};
 use mix::peel::Window;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
-use sphinx::{Address, Geometry, Hop, Packet, Peeled, RouteKey, SecretKey};
+use sphinx::{Address, Geometry, Hop, Packet, Payload, Peeled, RouteKey, SecretKey};
 use subrosa_gateway::{Answer, EveryoneUpToTheBound, Gateway, Limits};
 use wire::{
     AnswerClass, Call, Encode, Epoch, GraphHash, Handle, MailboxAddress, NodeId, NodeName, Refusal,
@@ -244,6 +244,44 @@ impl Network {
     pub fn check(&self) {
         let (ledger, held) = (self.gateway.ledger(), self.gateway.held());
         assert!(ledger.balances(held), "{ledger:?}, held {held}");
+    }
+
+    /// What a packet that ends at `node` holds there.
+    pub fn opened_at(&self, node: usize, packet: &Packet) -> Payload {
+        let secret = self.nodes[node].secret(self.topology.epoch());
+        match packet.clone().open(&[&secret]).unwrap().finish() {
+            Peeled::Deliver { payload, .. } => payload,
+            Peeled::Forward { .. } => panic!("it goes on"),
+        }
+    }
+
+    /// What a packet of `epoch` holds when it ends at `node`, if it is one of that epoch and ends
+    /// there.
+    pub fn carried(
+        &self,
+        epoch: Epoch,
+        first: NodeId,
+        packet: &[u8],
+        node: usize,
+    ) -> Option<Payload> {
+        let mut at = first;
+        let mut packet = Packet::from_bytes(self.parameters.geometry, packet).unwrap();
+        loop {
+            let hop = self.nodes.iter().find(|n| n.identity.node_id() == at)?;
+            match packet.open(&[&hop.secret(epoch)]).ok()?.finish() {
+                Peeled::Forward {
+                    packet: inner,
+                    next,
+                    ..
+                } => {
+                    packet = inner;
+                    at = NodeId(next.0);
+                }
+                Peeled::Deliver { payload, .. } => {
+                    return (at == self.id(node)).then_some(payload);
+                }
+            }
+        }
     }
 
     /// Carries a packet from one mix of layer 1 on, until a gateway or the end of its route.

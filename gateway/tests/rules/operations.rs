@@ -23,6 +23,9 @@ fn limits() -> Limits {
         layer_queue: 4,
         publications: 2,
         replay_capacity: 64,
+        fed_mailboxes: 2,
+        fed_stock: 4,
+        fed_items: 4,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gateway::{Answer, EveryoneUpToTheBound, Gateway, Limits, verdict};
+use gateway::{Answer, EveryoneUpToTheBound, Gateway, Limits, PublicationTicket, verdict};
 use link::Peer;
 use rand_chacha::ChaCha20Rng;
 use wire::{Call, Ledger, NodeId, Refusal, Reply, Time};
@@ -24,8 +24,24 @@ pub(crate) struct GatewaySeat {
 struct Live {
     membership: Membership,
     core: Gateway,
-    /// Descriptors that are with the authorities: what these said so far, by the caller's ticket.
-    relays: BTreeMap<u64, (usize, Vec<Reply>)>,
+    /// Descriptors that are with the authorities, by the tag of the calls.
+    relays: BTreeMap<u64, Relay>,
+    /// The tag of the next descriptor that came through the mixes.
+    next_tag: u64,
+}
+
+/// A descriptor that is with the authorities.
+struct Relay {
+    asker: Asker,
+    missing: usize,
+    /// What the others said so far.
+    replies: Vec<Reply>,
+}
+
+/// Who waits for the authorities' word.
+enum Asker {
+    Link(u64),
+    Mixes(PublicationTicket),
 }
 
 impl GatewaySeat {
@@ -47,13 +63,13 @@ impl GatewaySeat {
         match live.core.handle_call(now, &mut self.rng, from, call) {
             Answer::Reply(reply) => outputs.push(Output::Reply { ticket, reply }),
             Answer::Relay(descriptor) => {
-                let authorities = self.member.network.authorities();
-                live.relays.insert(ticket, (authorities.len(), Vec::new()));
-                outputs.extend(authorities.iter().map(|authority| Output::Call {
-                    to: authority.id,
-                    tag: ticket,
-                    call: Call::Publish(descriptor.clone()),
-                }));
+                relay(
+                    live,
+                    &self.member,
+                    Asker::Link(ticket),
+                    &descriptor,
+                    outputs,
+                );
             }
         }
     }
@@ -70,18 +86,22 @@ impl GatewaySeat {
         let Some(live) = &mut self.live else {
             return;
         };
-        let Some((missing, replies)) = live.relays.get_mut(&tag) else {
+        let Some(relay) = live.relays.get_mut(&tag) else {
             if let Some(reply) = reply {
                 live.membership.handle_reply(now, from, call, reply);
             }
             return;
         };
-        *missing -= 1;
-        replies.extend(reply);
-        if *missing == 0 {
-            let reply = verdict(self.member.network.threshold(), replies);
-            live.relays.remove(&tag);
-            outputs.push(Output::Reply { ticket: tag, reply });
+        relay.missing -= 1;
+        relay.replies.extend(reply);
+        if relay.missing == 0
+            && let Some(relay) = live.relays.remove(&tag)
+        {
+            let reply = verdict(self.member.network.threshold(), &relay.replies);
+            match relay.asker {
+                Asker::Link(ticket) => outputs.push(Output::Reply { ticket, reply }),
+                Asker::Mixes(ticket) => live.core.published(ticket, &reply),
+            }
         }
     }
 
@@ -103,6 +123,11 @@ impl GatewaySeat {
             outputs.push(Output::Frame { to, frame });
         }
         core.prepare(now, &mut self.rng);
+        while let Some((ticket, descriptor)) = live.core.poll_publication(now) {
+            let asker = Asker::Mixes(ticket);
+            relay(live, &self.member, asker, &descriptor, &mut outputs);
+        }
+        let membership = &mut live.membership;
         while let Some((to, call)) = membership.poll_transmit() {
             outputs.push(Output::Call { to, tag: 0, call });
         }
@@ -124,6 +149,7 @@ impl Seat for GatewaySeat {
             membership,
             core,
             relays: BTreeMap::new(),
+            next_tag: 1,
         });
         self.seen = now;
         self.settle(now, Vec::new())
@@ -182,6 +208,30 @@ impl Seat for GatewaySeat {
         ledger.merge(live.core.ledger());
         (ledger, live.core.held())
     }
+}
+
+/// Passes a descriptor on to every authority. Tag 0 is the membership's own.
+fn relay(
+    live: &mut Live,
+    member: &Member,
+    asker: Asker,
+    descriptor: &[u8],
+    outputs: &mut Vec<Output>,
+) {
+    let tag = live.next_tag;
+    live.next_tag += 1;
+    let authorities = member.network.authorities();
+    let relay = Relay {
+        asker,
+        missing: authorities.len(),
+        replies: Vec::new(),
+    };
+    live.relays.insert(tag, relay);
+    outputs.extend(authorities.iter().map(|authority| Output::Call {
+        to: authority.id,
+        tag,
+        call: Call::Publish(descriptor.to_vec()),
+    }));
 }
 
 fn learn(core: &mut Gateway, now: Time, rng: &mut ChaCha20Rng, news: News) {

@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 CONTEXT = b"subrosa 2026-11 feed"
 
 
-def unsigned(public, flags=1):
+def unsigned(public, floor=1_789_999_999_999_999):
     tags = [bytes([0x11]) * 16, bytes([0x22]) * 16]
     surbs = [bytes([0x33]) * 396]
     return (
         public
-        + struct.pack(">QQBI", 7, 1_790_000_000_000_000, flags, 12_500)
+        + struct.pack(">QQQI", 7, 1_790_000_000_000_000, floor, 12_500)
         + struct.pack(">I", len(tags))
         + b"".join(tags)
         + struct.pack(">I", len(surbs))
@@ -42,4 +42,4 @@ good = signed(key, gateway, unsigned(public))
 write("feed", good)
 write("feed_bad_signature", good[:-1] + bytes([good[-1] ^ 1]))
 write("feed_other_gateway", signed(key, bytes([0xA2]) * 32, unsigned(public)))
-write("feed_bad_flags", signed(key, gateway, unsigned(public, flags=2)))
+write("feed_bad_floor", signed(key, gateway, unsigned(public, floor=1_790_000_000_000_001)))
