@@ -192,7 +192,7 @@ def load(name, folder):
         x, y, test_size=min(200, len(y) // 3), random_state=SEED, stratify=None if regression else y
     )
     header = [f"x{i}" for i in range(x.shape[1])]
-    rows = [[number(v) for v in row] for row in x_train[:100]]
+    rows = [[number(v) for v in row] for row in x_train[:300]]
     write_rows(folder / f"{name}.calibration.csv", header, rows)
     rows = [[number(t)] + [number(v) for v in row] for t, row in zip(y_held, x_held)]
     write_rows(folder / f"{name}.samples.csv", ["value" if regression else "class"] + header, rows)
@@ -203,6 +203,8 @@ def export(model, x, opset, zip_map, path):
     # ZipMap is what skl2onnx adds unless told otherwise.
     options = None if zip_map else {id(model): {"zipmap": False}}
     file = to_onnx(model, x[:1], target_opset=opset, options=options)
+    # The exporter draws this name at random.
+    file.graph.name = path.stem
     path.write_bytes(file.SerializeToString())
 
 
