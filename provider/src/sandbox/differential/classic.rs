@@ -249,3 +249,46 @@ fn a_radial_machine_agrees() {
         11,
     );
 }
+
+/// A model that the repository keeps: its file, and its set's two tables.
+macro_rules! kept {
+    ($name:literal, $set:literal) => {
+        (
+            include_bytes!(concat!("../../../../models/classic/", $name, ".onnx")).as_slice(),
+            include_str!(concat!(
+                "../../../../models/classic/",
+                $set,
+                ".calibration.csv"
+            )),
+            include_str!(concat!("../../../../models/classic/", $set, ".samples.csv")),
+        )
+    };
+}
+
+fn rows(table: &str) -> Vec<Vec<f32>> {
+    let row = |line: &str| line.split(',').map(|x| x.parse().unwrap()).collect();
+    table.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn kept_models_agree_on_their_samples() {
+    for (onnx, calibration, samples) in [
+        kept!("diabetes-svr-scaled", "diabetes"),
+        kept!("gaps-histogram", "gaps"),
+        kept!("modes-rooted", "modes"),
+        kept!("tumour-svc-scaled", "tumour"),
+        kept!("wine-forest-scaled", "wine"),
+        kept!("wine-svc-minmax", "wine"),
+    ] {
+        let options = compiler::ImportOptions::default();
+        let imported = compiler::import_onnx(onnx, &rows(calibration), &options).unwrap();
+        let module = compiler::compile(&imported.graph).unwrap();
+        let model = sandbox().load(&module.bytes, module.fuel).unwrap();
+        for sample in rows(samples) {
+            let input = imported.input.quantise(&sample[1..]).unwrap();
+            let run = model.run(&input).unwrap();
+            assert_eq!(run.output, imported.graph.run(&input).unwrap());
+            assert_eq!(run.fuel, module.fuel);
+        }
+    }
+}
