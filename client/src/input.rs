@@ -145,3 +145,48 @@ fn of_element(values: &[Finite], element: usize) -> Option<f32> {
 fn in_range(schema: &InputSchema, number: i32) -> Option<i32> {
     (schema.lo..=schema.hi).contains(&number).then_some(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finite(numbers: &[f32]) -> Vec<Finite> {
+        numbers.iter().map(|&x| Finite::new(x).unwrap()).collect()
+    }
+
+    fn schema(encoding: Encoding, missing: &[f32], hi: i32) -> InputSchema {
+        InputSchema {
+            elements: 2,
+            encoding,
+            missing: finite(missing),
+            scale: finite(&[0.5]),
+            zero: finite(&[1.0]),
+            lo: -2_139_095_041,
+            hi,
+        }
+    }
+
+    #[test]
+    fn ordered_numbers_are_their_own_integers() {
+        let ordered = schema(Encoding::Ordered, &[], 2_139_095_040);
+        let integers = [1.0, -0.0, -1e-45, f32::INFINITY, f32::NAN];
+        let integers = integers.map(|x| quantise(&ordered, 0, x));
+        let one = 0x3f80_0000;
+        assert_eq!(
+            integers,
+            [Some(one), Some(0), Some(-2), Some(2_139_095_040), None]
+        );
+        let missing = schema(Encoding::Ordered, &[], i32::MAX);
+        assert_eq!(quantise(&missing, 0, f32::NAN), Some(i32::MAX));
+    }
+
+    #[test]
+    fn what_is_missing_is_its_stand_in() {
+        let scaled = schema(Encoding::Scaled, &[2.0, 3.0], 100);
+        assert_eq!(quantise(&scaled, 0, f32::NAN), Some(2));
+        assert_eq!(quantise(&scaled, 1, f32::NAN), Some(4));
+        assert_eq!(quantise(&scaled, 1, f32::INFINITY), None);
+        let none = schema(Encoding::Scaled, &[], 100);
+        assert_eq!(quantise(&none, 0, f32::NAN), None);
+    }
+}
