@@ -140,9 +140,10 @@ fn not_one_request_nor_packet_moves_for_what_is_asked() {
     let [none, half, full] = LOADS.map(|load| run(7, load, 600));
     assert!(none.requests == half.requests && none.requests == full.requests);
     assert!(none.wire == half.wire && none.wire == full.wire);
-    // One packet each, questions and dummies; but for those that wait or were given up.
+    // One packet each at least, questions and dummies, for nobody answers; but for those that
+    // wait or were given up.
     for run in [&none, &half, &full] {
-        assert!(600 - run.packets < 60, "{}", run.packets);
+        assert!(run.packets + 60 > 600, "{}", run.packets);
     }
     assert!(full.asked > 0);
 }

@@ -119,6 +119,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) jitter: &'a Jitter,
     /// The own rate.
     pub(crate) rate: traffic::Rate,
+    /// Packets that wait for slots.
+    pub(crate) waiting: usize,
     /// Packets that may wait besides those that do.
     pub(crate) room: usize,
 }
@@ -409,7 +411,11 @@ impl Asking {
         let mut jobs = Vec::new();
         let due = |attempt: &Attempt| attempt.expected_by.is_some_and(|by| by <= now);
         for id in self.ids(due) {
-            let room = around.room.saturating_sub(jobs.len());
+            let room = if around.waiting + jobs.len() > MOST_BEFORE_REPEATS {
+                0
+            } else {
+                around.room.saturating_sub(jobs.len())
+            };
             if self.attempts.get(&id).is_some_and(|a| a.out.is_spent()) {
                 ended.extend(self.fail(now, id, Some(Failure::SurbsExhausted)));
             } else {
@@ -722,6 +728,10 @@ fn unpad(message: &[u8]) -> Result<Response, Refusal> {
 /// Messages of ours at one time, and bytes of them.
 const MAX_ATTEMPTS: usize = 4_096;
 const MAX_KEPT: usize = 64 << 20;
+
+/// With more packets waiting nothing that was unheard is sent again: it takes slots that are
+/// idle, and none from what is new, however much is lost.
+const MOST_BEFORE_REPEATS: usize = 8;
 
 /// Room in the queue below which nothing is sent again.
 const MIN_ROOM: usize = 16;

@@ -148,6 +148,7 @@ macro_rules! surroundings {
             home: &$edge.home,
             jitter: &$edge.jitter,
             rate: $edge.slots.rate(),
+            waiting: $edge.slots.waiting(),
             room: $edge.slots.room(),
         }
     };
