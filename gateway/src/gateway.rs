@@ -13,7 +13,7 @@ use rand::CryptoRng;
 use sphinx::{Geometry, Peeled, SecretKey};
 use store::ShortTag;
 use traffic::LoopBook;
-use wire::{Epoch, Ledger, NodeId, Refusal, Time};
+use wire::{Epoch, Ledger, NodeId, NodeName, Refusal, Time};
 
 use crate::accounts::{Account, AccountId, Accounts};
 use crate::admit::Admission;
@@ -333,6 +333,12 @@ impl Gateway {
     #[must_use]
     pub fn loops(&self) -> &LoopBook {
         self.layer.book()
+    }
+
+    /// What the document by which loops are sent calls `node`.
+    #[must_use]
+    pub fn name(&self, node: &NodeId) -> Option<&NodeName> {
+        self.layer.topology()?.name(node)
     }
 
     /// Whether some document in use lists the node.

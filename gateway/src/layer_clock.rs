@@ -150,6 +150,11 @@ impl LayerClock {
         &self.book
     }
 
+    /// The topology by which it sends.
+    pub(crate) fn topology(&self) -> Option<&Topology> {
+        self.running.as_ref().map(|(_, topology)| &**topology)
+    }
+
     /// How many packets wait for the clock.
     pub(crate) fn held(&self) -> u64 {
         (self.waiting.len() + self.items.len()) as u64

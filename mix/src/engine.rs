@@ -296,8 +296,10 @@ impl<O: Outlet> Engine<O> {
                 .absolute(count);
         }
         for (node, test) in self.mix.loops().tests() {
-            gauge!("subrosa_loop_loss_score", "role" => ROLE, "node" => node.to_string())
-                .set(test.score());
+            if let Some(name) = self.mix.name(node) {
+                gauge!("subrosa_loop_loss_score", "role" => ROLE, "node" => name.to_string())
+                    .set(test.score());
+            }
         }
     }
 

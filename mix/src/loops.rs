@@ -91,6 +91,10 @@ impl Loops {
         &self.book
     }
 
+    pub(crate) fn topology(&self) -> Option<&Topology> {
+        self.topology.as_deref()
+    }
+
     pub(crate) fn expire(&mut self, now: Time) {
         self.book.expire(now);
     }

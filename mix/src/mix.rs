@@ -12,7 +12,7 @@ use rand::CryptoRng;
 use sphinx::{Address, Geometry, Next, Packet, Peeled, SecretKey};
 use store::ShortTag;
 use traffic::LoopBook;
-use wire::{Epoch, Ledger, NodeId, Refusal, Time};
+use wire::{Epoch, Ledger, NodeId, NodeName, Refusal, Time};
 
 use crate::loops::Loops;
 use crate::peel::{Admitted, Gate, LogEntry, Opener, Unsealed, Window};
@@ -273,6 +273,12 @@ impl Mix {
     #[must_use]
     pub fn loops(&self) -> &LoopBook {
         self.loops.book()
+    }
+
+    /// What the document by which loops are sent calls `node`.
+    #[must_use]
+    pub fn name(&self, node: &NodeId) -> Option<&NodeName> {
+        self.loops.topology()?.name(node)
     }
 
     /// Replay tags held for `epoch`.

@@ -242,7 +242,7 @@ fn counters_tell_no_client(net: &Testnet) {
     let page = config["metrics"]["listen"].as_str().unwrap();
     let text = scrape(page);
     let labels = [
-        "role", "kind", "reason", "outcome", "what", "le", "quantile",
+        "role", "kind", "reason", "outcome", "what", "le", "quantile", "node",
     ];
     for line in text.lines().filter(|line| line.starts_with("subrosa_")) {
         let Some((_, rest)) = line.split_once('{') else {
@@ -253,6 +253,13 @@ fn counters_tell_no_client(net: &Testnet) {
                 labels.contains(&label),
                 "{line}: label {label} is not of the closed list"
             );
+        }
+        // Nodes of the document, by its names for them: never a client, never a key.
+        if let Some((_, node)) = rest.split_once("node=\"") {
+            let of_the_document = ["mix-", "gateway-"]
+                .iter()
+                .any(|role| node.starts_with(role));
+            assert!(of_the_document, "{line}");
         }
     }
 }

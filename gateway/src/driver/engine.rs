@@ -377,8 +377,10 @@ impl Engine {
             counter!("subrosa_loops_total", "role" => ROLE, "outcome" => outcome).absolute(count);
         }
         for (node, test) in self.core.loops().tests() {
-            gauge!("subrosa_loop_loss_score", "role" => ROLE, "node" => node.to_string())
-                .set(test.score());
+            if let Some(name) = self.core.name(node) {
+                gauge!("subrosa_loop_loss_score", "role" => ROLE, "node" => name.to_string())
+                    .set(test.score());
+            }
         }
         let census = self.core.census();
         for (what, count) in [

@@ -8,8 +8,8 @@ use message::{FeedDraft, sign_feed};
 use sphinx::{Address, Surb, SurbRecovery};
 use subrosa_gateway::Limits;
 use wire::{
-    CallRefused, Decode, Encode, Epoch, Feed, MessageId, NodeId, PublicationPart, Refusal,
-    Reply, SURB_LEN, SurbId,
+    CallRefused, Decode, Encode, Epoch, Feed, MessageId, NodeId, PublicationPart, Refusal, Reply,
+    SURB_LEN, SurbId,
 };
 
 use crate::fixture::{GATEWAY, Network};
