@@ -6,4 +6,5 @@
 mod commands;
 mod compile;
 mod network;
+mod paths;
 mod testnet;

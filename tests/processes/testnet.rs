@@ -2,20 +2,27 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use directory::Parameters;
+use subrosa::plan::{Counts, Plan};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_subrosa");
 
 /// A testnet that runs until it is dropped.
 pub(crate) struct Testnet {
     home: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// A second network at the same time would need a second machine.
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Testnet {
     /// Starts one and waits until it is ready.
     pub(crate) fn up() -> Self {
-        let testnet = Self {
-            home: tempfile::tempdir().unwrap(),
-        };
+        let testnet = Self::empty();
         let output = testnet.run(&["testnet", "up", testnet.dir(), "--json"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -24,6 +31,39 @@ impl Testnet {
         assert_eq!(up["ok"], true);
         assert_eq!(up["nodes"], 19);
         testnet
+    }
+
+    /// Starts one whose nodes are found where `front` says of where they listen, and waits until
+    /// it is ready.
+    pub(crate) fn behind(front: impl FnMut(std::net::SocketAddr) -> std::net::SocketAddr) -> Self {
+        let testnet = Self::empty();
+        let services = subrosa::services();
+        let (now, mut rng) = (services.clock.now(), services.entropy.rng());
+        let (counts, parameters) = (Counts::default(), Parameters::demo());
+        let plan = Plan::draw(now, &mut *rng, counts, parameters, START_UP).unwrap();
+        let mut front = front;
+        let plan = plan
+            .behind(|node| Ok::<_, std::convert::Infallible>(front(node)))
+            .unwrap();
+        std::fs::create_dir_all(testnet.path()).unwrap();
+        for node in subrosa::testnet::lay_out(&testnet.path(), &plan).unwrap() {
+            testnet.start(&node);
+        }
+        let models = || {
+            let output = testnet.run(&["models", "--network", &testnet.network(), "--json"]);
+            let listed = serde_json::from_slice::<serde_json::Value>(&output.stdout).ok()?;
+            listed["models"].as_array().map(Vec::len)
+        };
+        let listed = (0..ATTEMPTS).find_map(|_| models());
+        assert_eq!(listed, Some(2), "{}", testnet.logs());
+        testnet
+    }
+
+    fn empty() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -87,6 +127,11 @@ impl Testnet {
         text
     }
 }
+
+/// For nineteen processes to start one by one.
+const START_UP: Duration = Duration::from_secs(12);
+/// Each waits for the network as long as `subrosa models` does.
+const ATTEMPTS: usize = 6;
 
 impl Drop for Testnet {
     fn drop(&mut self) {
