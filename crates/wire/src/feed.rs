@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_largest_feeds_fit_one_packet_of_the_default_geometry() {
-        assert!(Feed::encoded_len(MAX_FEED_SURBS, 8) <= 8_175);
+        assert!(Feed::encoded_len(MAX_FEED_SURBS, 7) <= 8_175);
         assert!(Feed::encoded_len(16, MAX_FEED_TAGS) <= 8_175);
     }
 
