@@ -16,7 +16,7 @@ pub(super) struct FileTree {
 }
 
 /// A node of a tree.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum FileNode {
     Split {
         feature: usize,

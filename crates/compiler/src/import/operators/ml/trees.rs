@@ -56,19 +56,7 @@ fn binary(
             let first = both.then_some((0, -score));
             FileNode::Leaf(first.into_iter().chain([(1, score)]).collect())
         }
-        FileNode::Split {
-            feature,
-            mode,
-            missing,
-            yes,
-            no,
-        } => FileNode::Split {
-            feature: *feature,
-            mode: mode.clone(),
-            missing: *missing,
-            yes: *yes,
-            no: *no,
-        },
+        FileNode::Split { .. } => node.clone(),
     };
     let trees: Vec<FileTree> = trees
         .iter()
