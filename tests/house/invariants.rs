@@ -11,6 +11,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rcgen", "crates/link"),
     ("redb", "crates/store"),
     ("sled", "crates/store"),
+    ("age", "crates/store"),
     ("hpke", "crates/message"),
     ("raptorq", "crates/message"),
     ("rten-onnx", "crates/compiler"),

@@ -44,6 +44,20 @@ pub enum StoreError {
         /// What does not fit.
         what: &'static str,
     },
+    /// A sealed file with more in it than its reader takes.
+    #[error("{}: holds more than {max_len} bytes", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The bound, in bytes.
+        max_len: usize,
+    },
+    /// A name that a sealed file cannot have.
+    #[error("{}: not a name; use 1 to 64 of a-z, 0-9 and -", path.display())]
+    BadName {
+        /// The file.
+        path: PathBuf,
+    },
     /// Written in a format that this program does not know.
     #[error("{}: written by another version of this program", path.display())]
     UnknownFormat {

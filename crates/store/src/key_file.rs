@@ -5,13 +5,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::disk::sync_parent;
+use crate::place::{PRIVATE, write_beside};
 use crate::{Disk, StoreError, SystemDisk};
 
 /// A file with one secret of at most [`KeyFile::MAX_LEN`] bytes.
@@ -134,26 +135,8 @@ impl KeyFile {
             secret.len() <= Self::MAX_LEN,
             "secret too long for a key file"
         );
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let beside = self.path.with_file_name(name);
-        // What a crash left half written.
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(StoreError::io(&beside, "remove")(error));
-            }
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(StoreError::io(&beside, "create"))?;
-        file.write_all(render(secret).as_bytes())
-            .and_then(|()| self.disk.sync_all(&file))
-            .map_err(StoreError::io(&beside, "write"))?;
-        Ok(beside)
+        let line = render(secret);
+        write_beside(self.disk.as_ref(), &self.path, line.as_bytes(), PRIVATE)
     }
 }
 

@@ -9,7 +9,10 @@ use wire::Epoch;
 
 use crate::disk::sync_parent;
 use crate::replay_log::LogOrigin;
-use crate::{BootId, Disk, Durable, KeyFile, ReplayLog, Scratch, ShortTag, StoreError, SystemDisk};
+use crate::{
+    BootId, Disk, Durable, KeyFile, ReplayLog, Scratch, SealedFiles, ShortTag, StoreError,
+    SystemDisk,
+};
 
 /// A state directory, locked for as long as this or anything opened from it lives.
 ///
@@ -146,12 +149,20 @@ impl StateDir {
         }
     }
 
+    /// The sealed files in the folder `folder`.
+    ///
+    /// # Errors
+    /// As [`SealedFiles::of`].
+    pub fn sealed_files(&self, folder: &str) -> Result<SealedFiles, StoreError> {
+        SealedFiles::of(&self.path, folder)
+    }
+
     fn replay_path(&self, epoch: Epoch) -> PathBuf {
         self.path.join(REPLAY).join(format!("{epoch}.log"))
     }
 }
 
-fn make_private(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_private(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
