@@ -16,7 +16,9 @@ use rand_chacha::ChaCha20Rng;
 use sphinx::{Geometry, Packet, Peeled, SecretKey};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use wire::{Call, Encode, Epoch, Handle, MailboxAddress, NodeId, NodeName, Reply, Time};
+use wire::{
+    Call, CallRefused, Encode, Epoch, Handle, MailboxAddress, NodeId, NodeName, Reply, Time,
+};
 
 const NODES: u8 = 4;
 
@@ -92,6 +94,7 @@ impl Desk {
                 self.mailboxes.insert(mailbox, from);
                 Reply::Done
             }
+            Call::Clocks => Reply::Refused(CallRefused::NotYet),
             _ => Reply::Done,
         }
     }

@@ -3,6 +3,8 @@
 use thiserror::Error;
 use wire::{DecodeError, Epoch, FamilyId, NodeId};
 
+use crate::ClockSkew;
+
 /// Why a signed descriptor is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -132,6 +134,9 @@ pub enum DirectoryError {
     /// The network has not begun.
     #[error("the network has not begun")]
     NotBegun,
+    /// The own clock is too far from those of the authorities.
+    #[error(transparent)]
+    ClockSkew(#[from] ClockSkew),
     /// The newest document is older than its grace.
     #[error("newest document is {epochs} epochs old")]
     Stale {

@@ -2,6 +2,7 @@
 #![deny(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod address;
+mod clock;
 mod consensus;
 mod descriptor;
 mod document;
@@ -16,6 +17,7 @@ mod subscriber;
 mod topology;
 mod view;
 
+pub use clock::{ClockCheck, ClockReading, ClockSkew};
 pub use consensus::{Consensus, sign_document, verify_document, verify_quorum};
 pub use descriptor::{Descriptor, DescriptorHash, NodeDescriptor, NodeDraft, Role, Subject};
 pub use document::{Document, DocumentHash, Previous, Settled, commitment};

@@ -1,4 +1,5 @@
-//! Keeping up with the directory: when to publish a descriptor, when to fetch a document.
+//! Keeping up with the directory: when to publish a descriptor, when to fetch a document, and
+//! whether the own clock allows either.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -6,13 +7,14 @@ use std::time::Duration;
 
 use wire::{Call, CallRefused, Epoch, NodeId, Reply, Time};
 
-use crate::{DirectoryError, Schedule, Topology, View};
+use crate::{ClockCheck, ClockSkew, DirectoryError, Schedule, Topology, View};
 
 /// A participant's side of the directory, without I/O.
 ///
 /// The schedule is the network's, the same for all: descriptors go out at
 /// [`Schedule::publish_at`], documents are fetched at [`Schedule::fetch_at`], and both are
-/// tried again at fixed gaps. The driver sends what [`Self::poll_transmit`] says, hands back
+/// tried again at fixed gaps. Clocks are asked for at the start and with each document; nothing is
+/// signed before enough of them were heard, or while the own clock is too far off. The driver sends what [`Self::poll_transmit`] says, hands back
 /// what comes of it, and calls [`Self::handle_timeout`] when [`Self::poll_timeout`] is due.
 pub struct Subscriber {
     view: View,
@@ -23,6 +25,13 @@ pub struct Subscriber {
     publication: Option<Publication>,
     fetch_at: Time,
     attempts: u32,
+    clock: ClockCheck,
+    hands_on: bool,
+    /// When clocks are asked for next, when they were last, and how often in vain.
+    clock_at: Time,
+    clock_asked: Time,
+    clock_attempts: u32,
+    skewed: bool,
     calls: VecDeque<(NodeId, Call)>,
     events: VecDeque<SubscriberEvent>,
 }
@@ -52,6 +61,8 @@ pub enum SubscriberEvent {
     },
     /// A document was accepted; this is the topology of its own epoch.
     Document(Arc<Topology>),
+    /// The own clock was found too far off, or right again.
+    Clock(Result<(), ClockSkew>),
     /// A document was offered by this source and refused, or is unsafe.
     DocumentRefused {
         /// Who offered it.
@@ -75,6 +86,7 @@ impl Subscriber {
     #[must_use]
     pub fn new(now: Time, view: View, sources: Vec<NodeId>) -> Self {
         let schedule = view.network().schedule();
+        let clock = ClockCheck::new(Arc::clone(view.network()));
         Self {
             view,
             schedule,
@@ -84,6 +96,12 @@ impl Subscriber {
             publication: None,
             fetch_at: now,
             attempts: 0,
+            clock,
+            hands_on: false,
+            clock_at: now,
+            clock_asked: now,
+            clock_attempts: 0,
+            skewed: false,
             calls: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -96,6 +114,13 @@ impl Subscriber {
             publishes: true,
             ..Self::new(now, view, sources)
         }
+    }
+
+    /// Asks for clocks so often that it can hand on what they show: for gateways.
+    #[must_use]
+    pub const fn handing_on_clocks(mut self) -> Self {
+        self.hands_on = true;
+        self
     }
 
     /// Takes the encoded [`crate::Descriptor`] for `epoch`, to publish from `now` on.
@@ -116,6 +141,12 @@ impl Subscriber {
         self.ask_for_descriptor(now);
         self.publish(now);
         self.fetch(now);
+        self.ask_for_clocks(now);
+    }
+
+    /// Asks for clocks again: the machine may have slept while there was no link.
+    pub const fn doubt_clock(&mut self, now: Time) {
+        self.clock_at = now;
     }
 
     /// Takes the reply of `from` to `call`.
@@ -125,6 +156,7 @@ impl Subscriber {
             (Call::NewestDocument | Call::Document(_), Reply::Document(bytes)) => {
                 self.fetched(now, from, &bytes);
             }
+            (Call::Clocks, Reply::Clocks(bytes)) => self.hear_clocks(now, from, &bytes),
             // Anything else is answered by asking again at the next gap.
             _ => {}
         }
@@ -139,12 +171,12 @@ impl Subscriber {
             .flat_map(|p| p.pending.values().copied())
             .min();
         let ask = self
-            .publishes
+            .may_sign()
             .then(|| self.schedule.publish_at(self.asked.next()));
         [publish, ask]
             .into_iter()
             .flatten()
-            .fold(self.fetch_at, Time::min)
+            .fold(self.fetch_at.min(self.clock_at), Time::min)
     }
 
     /// The next call to make.
@@ -176,14 +208,67 @@ impl Subscriber {
     /// The topology to send by; see [`View::current`].
     ///
     /// # Errors
-    /// As [`View::current`].
+    /// As [`View::current`]; and [`DirectoryError::ClockSkew`].
     pub fn current(&self, now: Time) -> Result<Arc<Topology>, DirectoryError> {
+        self.clock.check()?;
         self.view.current(now)
+    }
+
+    /// What the authorities' clocks showed of late, encoded, for whoever asks.
+    #[must_use]
+    pub fn clock_readings(&self, now: Time) -> Vec<u8> {
+        self.clock.readings(now)
+    }
+
+    fn may_sign(&self) -> bool {
+        self.publishes && self.clock.knows(Time::ZERO) && self.clock.check().is_ok()
+    }
+
+    fn ask_for_clocks(&mut self, now: Time) {
+        if now < self.clock_at {
+            return;
+        }
+        let ask = |source: &NodeId| (*source, Call::Clocks);
+        self.calls.extend(self.sources.iter().map(ask));
+        self.clock_asked = now;
+        self.clock_at = now.after(gap(&self.schedule, self.clock_attempts));
+        self.clock_attempts = self.clock_attempts.saturating_add(1);
+    }
+
+    fn hear_clocks(&mut self, now: Time, from: NodeId, bytes: &[u8]) {
+        self.clock.hear(now, &from, bytes);
+        let right = self.clock.check();
+        if right.is_err() != self.skewed {
+            self.skewed = right.is_err();
+            self.events.push_back(SubscriberEvent::Clock(right));
+        }
+        if self.clock.knows(self.clock_asked) {
+            self.clock_attempts = 0;
+            self.clock_at = if self.hands_on || self.skewed {
+                self.clock_asked
+                    .after(CLOCK_GAP)
+                    .max(now.after(CLOCK_GAP / 2))
+            } else {
+                self.after_this(now)
+            };
+        }
+        self.ask_for_descriptor(now);
+    }
+
+    /// The next time at which everybody fetches a document.
+    fn after_this(&self, now: Time) -> Time {
+        let next = self.schedule.open_for(now);
+        let soon = self.schedule.fetch_at(next);
+        if soon > now {
+            soon
+        } else {
+            self.schedule.fetch_at(next.next())
+        }
     }
 
     fn ask_for_descriptor(&mut self, now: Time) {
         let open = self.schedule.open_for(now);
-        if !self.publishes || open <= self.asked {
+        if !self.may_sign() || open <= self.asked {
             return;
         }
         if now >= self.schedule.publish_at(open) {
@@ -326,3 +411,6 @@ fn gap(schedule: &Schedule, attempt: u32) -> Duration {
         schedule.step()
     }
 }
+
+/// Between two looks at the clocks, for whoever hands them on or is too far off.
+const CLOCK_GAP: Duration = Duration::from_secs(30);

@@ -22,6 +22,8 @@ pub enum Call {
     Publish(Vec<u8>),
     /// Authority to authority: a signed step of the vote.
     Ballot(Vec<u8>),
+    /// Anyone: what the authorities' clocks show.
+    Clocks,
 }
 
 /// What the other end answers.
@@ -36,6 +38,8 @@ pub enum Reply {
     Ballot(Vec<u8>),
     /// Not done.
     Refused(CallRefused),
+    /// Signed readings: an authority's own, or what a gateway heard of all of late.
+    Clocks(Vec<u8>),
 }
 
 /// Why a call was not done.
@@ -121,6 +125,7 @@ impl Encode for Call {
                 writer.u8(6);
                 writer.bytes(bytes);
             }
+            Self::Clocks => writer.u8(7),
         }
     }
 }
@@ -143,6 +148,7 @@ impl Decode for Call {
             4 => Self::Document(Epoch::decode(reader)?),
             5 => Self::Publish(reader.bytes(MAX_CALL_LEN)?.to_vec()),
             6 => Self::Ballot(reader.bytes(MAX_CALL_LEN)?.to_vec()),
+            7 => Self::Clocks,
             _ => return Err(DecodeError::UnknownTag),
         })
     }
@@ -170,6 +176,10 @@ impl Encode for Reply {
                     CallRefused::Busy => 5,
                 });
             }
+            Self::Clocks(bytes) => {
+                writer.u8(5);
+                writer.bytes(bytes);
+            }
         }
     }
 }
@@ -188,6 +198,7 @@ impl Decode for Reply {
                 5 => CallRefused::Busy,
                 _ => return Err(DecodeError::UnknownTag),
             }),
+            5 => Self::Clocks(reader.bytes(MAX_REPLY_LEN)?.to_vec()),
             _ => return Err(DecodeError::UnknownTag),
         })
     }

@@ -5,6 +5,7 @@
     reason = "what the tests share is test code too"
 )]
 
+mod clocks;
 mod descriptors;
 mod documents;
 mod families;

@@ -6,17 +6,18 @@ use std::time::Duration;
 use subrosa_directory::{Subscriber, SubscriberEvent, View};
 use wire::{Call, CallRefused, Epoch, NodeId, Reply, Time};
 
+use crate::clocks::{answer_clocks, reading};
 use crate::made::{authority, chain, network};
 
-fn sources() -> Vec<NodeId> {
+pub(crate) fn sources() -> Vec<NodeId> {
     (0..4).map(|place| authority(place).node_id()).collect()
 }
 
-fn calls(subscriber: &mut Subscriber) -> Vec<(NodeId, Call)> {
+pub(crate) fn calls(subscriber: &mut Subscriber) -> Vec<(NodeId, Call)> {
     std::iter::from_fn(|| subscriber.poll_transmit()).collect()
 }
 
-fn events(subscriber: &mut Subscriber) -> Vec<SubscriberEvent> {
+pub(crate) fn events(subscriber: &mut Subscriber) -> Vec<SubscriberEvent> {
     std::iter::from_fn(|| subscriber.poll_event()).collect()
 }
 
@@ -29,10 +30,19 @@ fn start() -> (Time, Subscriber) {
     )
 }
 
+/// Answers calls for clocks as an authority whose clock is right; the other calls.
+fn but_clocks(now: Time, subscriber: &mut Subscriber) -> Vec<(NodeId, Call)> {
+    answer_clocks(now, subscriber, |source| {
+        let place = sources().iter().position(|id| id == source).unwrap();
+        reading(&network(), u8::try_from(place).unwrap(), now)
+    })
+}
+
 #[test]
 fn publishes_to_every_source_until_each_has_it() {
     let (now, mut subscriber) = start();
     subscriber.handle_timeout(now);
+    but_clocks(now, &mut subscriber);
     assert!(matches!(
         events(&mut subscriber).as_slice(),
         [SubscriberEvent::NeedDescriptor(Epoch(1))]
@@ -61,6 +71,7 @@ fn publishes_to_every_source_until_each_has_it() {
 fn says_who_lacks_the_descriptor_when_its_time_is_over() {
     let (now, mut subscriber) = start();
     subscriber.handle_timeout(now);
+    but_clocks(now, &mut subscriber);
     subscriber.offer(now, Epoch(1), vec![1]);
     let (source, call) = calls(&mut subscriber).remove(0);
     subscriber.handle_reply(now, source, &call, Reply::Done);
@@ -83,7 +94,7 @@ fn fetches_on_the_schedule_and_tries_the_next_source() {
     let now = schedule.start(Epoch(1)).after(Duration::from_secs(30));
     let mut subscriber = Subscriber::new(now, View::new(Arc::clone(&network)), sources());
     subscriber.handle_timeout(now);
-    let (first, call) = calls(&mut subscriber).remove(0);
+    let (first, call) = but_clocks(now, &mut subscriber).remove(0);
     assert_eq!(call, Call::NewestDocument);
     subscriber.handle_reply(now, first, &call, Reply::Refused(CallRefused::NotYet));
     let later = subscriber.poll_timeout();
@@ -137,12 +148,17 @@ fn whatever_is_answered_no_timer_stays_due_and_no_queue_grows() {
             subscriber.handle_timeout(now);
             assert!(subscriber.poll_timeout() > now);
             let sent = calls(&mut subscriber);
-            assert!(sent.len() <= 5);
+            assert!(sent.len() <= 9);
             for (source, call) in sent {
                 let reply = match step % 5 {
                     0 => Reply::Done,
                     1 => Reply::Refused(CallRefused::Busy),
                     2 => Reply::Document(document.clone()),
+                    3 if call == Call::Clocks => {
+                        let place = sources().iter().position(|id| *id == source).unwrap();
+                        let network = subscriber.view().network();
+                        Reply::Clocks(reading(network, u8::try_from(place).unwrap(), now))
+                    }
                     3 => Reply::Document(script.to_vec()),
                     _ => continue,
                 };

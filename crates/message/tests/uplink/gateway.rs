@@ -14,7 +14,7 @@ use rand::CryptoRng;
 use sphinx::{Geometry, Packet, Peeled, SecretKey};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use wire::{Call, Encode, Epoch, NodeId, NodeName, Register, Reply, Time};
+use wire::{Call, CallRefused, Encode, Epoch, NodeId, NodeName, Register, Reply, Time};
 
 const NODES: u8 = 4;
 
@@ -116,6 +116,7 @@ impl Desk {
                 self.attaches.send(()).await.unwrap();
                 Reply::Done
             }
+            Call::Clocks => Reply::Refused(CallRefused::NotYet),
             _ => panic!("not expected here"),
         }
     }
