@@ -1,6 +1,7 @@
 //! The vote as a state machine without I/O (docs/spec/directory.md, 6).
 
 mod calls;
+mod clock;
 mod fetch;
 mod steps;
 
@@ -8,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::{Consensus, Document, DocumentHash, Identity, Network, Schedule};
+use directory::{
+    ClockCheck, ClockSkew, Consensus, Document, DocumentHash, Identity, Network, Schedule,
+};
 use thiserror::Error;
 use wire::{Call, CallRefused, Decode, DecodeError, Encode, Epoch, NodeId, Reply, Time};
 
@@ -41,6 +44,10 @@ pub struct Authority {
     fetches: BTreeMap<NodeId, Time>,
     document_fetch: Retry,
     sync: Retry,
+    clock: ClockCheck,
+    /// When the others' clocks are asked for next, and when they were last.
+    clock_at: Time,
+    clock_asked: Time,
     /// When the next vote begins, and when the document under way is tried again.
     next_vote: Time,
     sign_again: Time,
@@ -93,6 +100,9 @@ pub enum Abstention {
     /// It came too late for the lists, or took part before it was restarted.
     #[error("started after the lists were signed")]
     Late,
+    /// Its clock is too far from those of the others.
+    #[error(transparent)]
+    ClockSkew(#[from] ClockSkew),
     /// It has not got the document that this one continues.
     #[error("the document to continue is missing")]
     NoPrevious,
@@ -127,6 +137,7 @@ impl Authority {
     /// An authority that starts without a past. One that ever voted is [`Self::restore`]d.
     #[must_use]
     pub fn new(identity: Identity, network: Arc<Network>, registry: Box<dyn Registry>) -> Self {
+        let clock = ClockCheck::of_authority(Arc::clone(&network), identity.node_id());
         Self {
             id: identity.node_id(),
             schedule: network.schedule(),
@@ -142,6 +153,9 @@ impl Authority {
             fetches: BTreeMap::new(),
             document_fetch: Retry::default(),
             sync: Retry::default(),
+            clock,
+            clock_at: Time::ZERO,
+            clock_asked: Time::ZERO,
             next_vote: Time::ZERO,
             sign_again: Time::ZERO,
             unsaved: false,
@@ -189,6 +203,7 @@ impl Authority {
             Call::NewestDocument => document_reply(self.chain.newest_bytes()),
             Call::Document(epoch) => document_reply(self.chain.bytes(*epoch)),
             Call::Publish(bytes) => self.publish(now, bytes),
+            Call::Clocks => self.show_clock(now),
             Call::Ballot(bytes) => match from {
                 Some(peer) if peer != self.id && self.network.authority(&peer).is_some() => {
                     match Ballot::from_bytes(bytes) {
@@ -206,6 +221,7 @@ impl Authority {
     pub fn handle_reply(&mut self, now: Time, from: NodeId, reply: &Reply) {
         match reply {
             Reply::Document(bytes) => self.take_consensus(now, bytes),
+            Reply::Clocks(bytes) => self.hear_clock(now, from, bytes),
             Reply::Ballot(bytes) => match BallotReply::from_bytes(bytes) {
                 Ok(BallotReply::Taken(digest)) => self.outbox.taken(from, digest),
                 Ok(BallotReply::Descriptors(bodies)) => self.take_descriptors(now, from, &bodies),
@@ -224,6 +240,7 @@ impl Authority {
         self.fetch_descriptors(now);
         self.fetch_document(now);
         self.fetch_consensus(now);
+        self.ask_for_clocks(now);
     }
 
     /// When [`Self::handle_timeout`] is due next.
@@ -236,6 +253,7 @@ impl Authority {
             self.next_fetch_at(),
             self.missing_document().map(|_| self.document_fetch.due),
             Some(self.sync.due),
+            Some(self.clock_at),
         ]
         .into_iter()
         .flatten()
@@ -310,6 +328,12 @@ impl Authority {
         let (epoch, vote) = self.votes.first_key_value()?;
         let schedule = self.schedule;
         Some(match vote.stage {
+            // Without the others' clocks nothing is signed: the next look at them, or the end.
+            Stage::Gathering if !self.clock.knows(Time::ZERO) => {
+                let lists = schedule.lists_at(*epoch);
+                let ends = schedule.exchange_at(*epoch);
+                lists.max(self.clock_at.min(ends))
+            }
             Stage::Gathering => schedule.lists_at(*epoch),
             Stage::Listed => schedule.exchange_at(*epoch),
             Stage::Exchanged => schedule.reveal_at(*epoch),

@@ -253,6 +253,7 @@ fn count_call(call: &Call, reply: &Reply) {
         Call::NewestDocument | Call::Document(_) => "document",
         Call::Publish(_) => "publish",
         Call::Ballot(_) => "ballot",
+        Call::Clocks => "clocks",
         _ => "other",
     };
     let result = match reply {

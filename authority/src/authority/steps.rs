@@ -18,12 +18,17 @@ impl Authority {
             return;
         };
         self.votes.retain(|epoch, _| *epoch >= voting);
-        if self.vote(voting).stage == Stage::Gathering {
+        let stage = self.vote(voting).stage;
+        if stage < Stage::Signed
+            && let Err(skew) = self.clock.check()
+        {
+            self.abstain(voting, Abstention::ClockSkew(skew));
+        } else if stage == Stage::Gathering {
             self.prune_documents();
-            if voting > self.voted && now < self.schedule.exchange_at(voting) {
-                self.sign_list(now, voting);
-            } else {
+            if voting <= self.voted || now >= self.schedule.exchange_at(voting) {
                 self.abstain(voting, Abstention::Late);
+            } else if self.clock.knows(Time::ZERO) {
+                self.sign_list(now, voting);
             }
         }
         let schedule = self.schedule;

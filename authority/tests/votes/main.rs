@@ -6,6 +6,7 @@
     reason = "what the tests share is test code too"
 )]
 
+mod clocks;
 mod faults;
 mod fuzz;
 mod liars;

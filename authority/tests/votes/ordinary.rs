@@ -199,6 +199,17 @@ fn nothing_leaves_before_it_is_stored() {
     );
     let now = network.schedule().lists_at(Epoch(1));
     core.handle_timeout(now);
+    assert_eq!(
+        core.poll_persist(),
+        None,
+        "nothing signed without the others' clocks"
+    );
+    for place in 1..4 {
+        let shown = directory::ClockReading::sign(&crate::town::identity(place), &network, now);
+        let reply = Reply::Clocks(shown.alone());
+        core.handle_reply(now, crate::town::identity(place).node_id(), &reply);
+    }
+    core.handle_timeout(now);
     assert_eq!(core.poll_transmit(), None);
     assert!(core.poll_persist().is_some());
     assert!(core.poll_transmit().is_some());

@@ -29,9 +29,35 @@ pub(crate) struct Town {
 
 struct Member {
     core: Option<Authority>,
+    clock: Off,
     disk: Option<Vec<u8>>,
     events: Vec<Event>,
     evidence: Vec<Evidence>,
+}
+
+/// How far an authority's clock is from the town's.
+#[derive(Clone, Copy)]
+pub(crate) enum Off {
+    Behind(Duration),
+    Ahead(Duration),
+}
+
+impl Off {
+    /// What the clock shows at `now`.
+    fn shown(self, now: Time) -> Time {
+        match self {
+            Self::Behind(by) => now.before(by),
+            Self::Ahead(by) => now.after(by),
+        }
+    }
+
+    /// When the clock shows `shown`.
+    fn when(self, shown: Time) -> Time {
+        match self {
+            Self::Behind(by) => shown.after(by),
+            Self::Ahead(by) => shown.before(by),
+        }
+    }
 }
 
 struct Parcel {
@@ -51,13 +77,27 @@ impl Town {
     }
 
     pub(crate) fn of(n: usize, threshold: u8, seed: u64) -> Self {
-        let network = Arc::new(network(n, threshold));
+        Self::in_network(network(n, threshold), seed)
+    }
+
+    /// Four authorities that vote at the pace of real networks.
+    pub(crate) fn slow(seed: u64) -> Self {
+        let parameters = Parameters {
+            local_addresses: true,
+            ..Parameters::default()
+        };
+        Self::in_network(network_with(4, 3, parameters), seed)
+    }
+
+    fn in_network(network: Network, seed: u64) -> Self {
+        let (n, network) = (network.authorities().len(), Arc::new(network));
         let members = (0..n).map(|place| Member {
             core: Some(Authority::new(
                 identity(place),
                 Arc::clone(&network),
                 Box::new(Everybody),
             )),
+            clock: Off::Ahead(Duration::ZERO),
             disk: None,
             events: Vec::new(),
             evidence: Vec::new(),
@@ -90,8 +130,8 @@ impl Town {
 
     /// Delivers a call of somebody that the test plays.
     pub(crate) fn call(&mut self, to: usize, from: Option<NodeId>, call: Call) -> Option<Reply> {
-        let now = self.now;
         let member = &mut self.members[to];
+        let now = member.clock.shown(self.now);
         let core = member.core.as_mut()?;
         let reply = core.handle_call(now, from, &call);
         self.settle(to);
@@ -106,11 +146,16 @@ impl Town {
 
     /// Delivers a reply of the authority `from`, which the test plays.
     pub(crate) fn reply(&mut self, from: usize, to: usize, reply: Reply) {
-        let now = self.now;
+        let now = self.members[to].clock.shown(self.now);
         if let Some(core) = &mut self.members[to].core {
             core.handle_reply(now, identity(from).node_id(), &reply);
             self.settle(to);
         }
+    }
+
+    /// Sets an authority's clock.
+    pub(crate) fn set_clock(&mut self, place: usize, clock: Off) {
+        self.members[place].clock = clock;
     }
 
     pub(crate) fn stop(&mut self, place: usize) {
@@ -135,8 +180,11 @@ impl Town {
     pub(crate) fn run_until(&mut self, until: Time) {
         loop {
             let parcel = self.wire.keys().next().map(|(at, _)| *at);
-            let timers = self.members.iter().filter_map(|m| m.core.as_ref());
-            let timer = timers.map(Authority::poll_timeout).min();
+            let timers = self.members.iter().filter_map(|member| {
+                let due = member.core.as_ref()?.poll_timeout();
+                Some(member.clock.when(due))
+            });
+            let timer = timers.min();
             let Some(next) = parcel.into_iter().chain(timer).min() else {
                 break;
             };
@@ -189,8 +237,8 @@ impl Town {
     }
 
     fn tick(&mut self) {
-        let now = self.now;
         for place in 0..self.members.len() {
+            let now = self.members[place].clock.shown(self.now);
             if let Some(core) = &mut self.members[place].core
                 && core.poll_timeout() <= now
             {
@@ -205,7 +253,7 @@ impl Town {
         let Some((_, parcel)) = self.wire.pop_first() else {
             return;
         };
-        let now = self.now;
+        let now = self.members[parcel.to].clock.shown(self.now);
         let Some(core) = &mut self.members[parcel.to].core else {
             return;
         };
@@ -254,6 +302,10 @@ impl Town {
 }
 
 pub(crate) fn network(n: usize, threshold: u8) -> Network {
+    network_with(n, threshold, Parameters::demo())
+}
+
+fn network_with(n: usize, threshold: u8, parameters: Parameters) -> Network {
     let authorities = (0..n).map(|place| AuthorityEntry {
         id: identity(place).node_id(),
         name: NodeName::new(&format!("authority-{place}")).unwrap(),
@@ -262,8 +314,8 @@ pub(crate) fn network(n: usize, threshold: u8) -> Network {
     Network::new(NetworkDraft {
         authorities: authorities.collect(),
         threshold,
-        genesis: Time::from_nanos(1_000_000_000_000),
-        parameters: Parameters::demo(),
+        genesis: Time::from_nanos(10_000_000_000_000),
+        parameters,
         bootstrap: Vec::new(),
     })
     .unwrap()
