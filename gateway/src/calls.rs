@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use directory::Descriptor;
+use directory::{ClockCheck, Descriptor};
 use link::{GuestId, Peer};
 use rand::CryptoRng;
 use sphinx::Surb;
@@ -43,6 +43,7 @@ impl Gateway {
                 return document(newest);
             }
             (Call::Document(epoch), _) => return document(self.documents.get(&epoch)),
+            (Call::Clocks, _) => return Answer::Reply(self.show_clocks(now)),
             _ if self.draining => Err(CallRefused::Busy),
             (Call::Register(register), Peer::Guest(guest)) => {
                 self.register(now, rng, guest, register)
@@ -60,6 +61,21 @@ impl Gateway {
             Ok(()) => Reply::Done,
             Err(refused) => Reply::Refused(refused),
         })
+    }
+
+    /// Takes what the authorities' clocks showed at `now`, to hand it on while it is fresh.
+    pub fn set_clocks(&mut self, now: Time, readings: Arc<[u8]>) {
+        self.clocks = Some((now, readings));
+    }
+
+    fn show_clocks(&self, now: Time) -> Reply {
+        match &self.clocks {
+            // The oldest of them came a round of calls before.
+            Some((at, readings)) if now.since(*at) + ClockCheck::ROUND <= ClockCheck::MAX_AGE => {
+                Reply::Clocks(readings.to_vec())
+            }
+            _ => Reply::Refused(CallRefused::NotYet),
+        }
     }
 
     fn register(

@@ -39,6 +39,8 @@ pub struct Gateway {
     pub(crate) admission: Box<dyn Admission>,
     pub(crate) gate: Gate,
     pub(crate) documents: BTreeMap<Epoch, Arc<[u8]>>,
+    /// What the authorities' clocks showed, and when that came.
+    pub(crate) clocks: Option<(Time, Arc<[u8]>)>,
     pub(crate) accounts: Accounts,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) layer: LayerClock,
@@ -95,6 +97,7 @@ impl Gateway {
             admission,
             gate: Gate::new(geometry, limits.replay_capacity),
             documents: BTreeMap::new(),
+            clocks: None,
             accounts: Accounts::default(),
             mailboxes: Mailboxes::default(),
             layer: LayerClock::new(id),

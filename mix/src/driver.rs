@@ -174,7 +174,7 @@ async fn follow(
                 topologies.insert(current, Arc::clone(topology));
                 topologies.retain(|epoch, _| epoch.next() >= current);
             }
-            MemberEvent::Current(Err(_)) | MemberEvent::Key { .. } => {}
+            MemberEvent::Current(Err(_)) | MemberEvent::Key { .. } | MemberEvent::Clocks(_) => {}
         }
         let (dial, admit) = neighbours(&id, topologies.values());
         *admitted.lock().unwrap_or_else(PoisonError::into_inner) = admit.iter().copied().collect();

@@ -238,6 +238,7 @@ impl<O: Outlet> Engine<O> {
                 self.mix.enter_epoch(now, &mut *self.rng, epoch);
             }
             MemberEvent::Current(Err(_)) => self.mix.stop_loops(),
+            MemberEvent::Clocks(_) => {}
         }
         Ok(())
     }

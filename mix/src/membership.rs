@@ -55,6 +55,8 @@ pub enum MemberEvent {
         /// The consensus, to hand to others.
         consensus: Arc<[u8]>,
     },
+    /// What the authorities' clocks show, encoded, to hand to others: for gateways.
+    Clocks(Arc<[u8]>),
     /// From now on this is the topology to send by; without one, nothing is sent.
     Current(Result<Arc<Topology>, DirectoryError>),
 }
@@ -94,6 +96,9 @@ impl Membership {
         let view = View::new(Arc::clone(&member.network));
         let sources = authorities.keys().copied().collect();
         let mut subscriber = Subscriber::publishing(now, view, sources);
+        if member.role == Role::Gateway {
+            subscriber = subscriber.handing_on_clocks();
+        }
         for (epoch, consensus) in durable.scan(&DOCUMENTS, .., View::DEPTH)? {
             if let Err(refused) = subscriber.accept(now, &consensus.0) {
                 tracing::info!(%epoch, %refused, "document on disk is of no use any more");
@@ -143,7 +148,9 @@ impl Membership {
             }
             let due = self.next_due(now).since(services.clock.now());
             tokio::select! {
-                Some(Ok(answered)) = calls.join_next() => self.answered(&services, answered),
+                Some(Ok(answered)) = calls.join_next() => {
+                    self.answered(&services, answered, &events).await;
+                }
                 () = tokio::time::sleep(due) => {}
                 () = events.closed() => {}
             }
@@ -151,15 +158,20 @@ impl Membership {
         Ok(())
     }
 
-    fn answered(
+    async fn answered(
         &mut self,
         services: &Services,
         (authority, call, reply): (NodeId, Call, Result<Reply, LinkError>),
+        events: &mpsc::Sender<MemberEvent>,
     ) {
         match reply {
             Ok(reply) => {
                 let now = services.clock.now();
                 self.subscriber.handle_reply(now, authority, &call, reply);
+                if call == Call::Clocks && self.member.role == Role::Gateway {
+                    let readings = self.subscriber.clock_readings(now);
+                    tell(events, MemberEvent::Clocks(readings.into())).await;
+                }
             }
             Err(error) => tracing::debug!(%authority, %error, "authority did not answer"),
         }
@@ -188,6 +200,10 @@ impl Membership {
                 SubscriberEvent::DocumentRefused { by, why } => {
                     tracing::warn!(%by, %why, "document refused");
                 }
+                SubscriberEvent::Clock(Err(skew)) => {
+                    tracing::error!(%skew, "no part in the network");
+                }
+                SubscriberEvent::Clock(Ok(())) => tracing::info!("clock right again"),
                 _ => {}
             }
         }

@@ -75,6 +75,9 @@ impl Membership {
         let schedule = network.schedule();
         let view = View::new(network);
         let mut subscriber = Subscriber::publishing(now, view, authorities);
+        if member.role == Role::Gateway {
+            subscriber = subscriber.handing_on_clocks();
+        }
         let mut news = Vec::new();
         for consensus in disk.documents.values() {
             // One that is too old by now is of no use.
@@ -133,6 +136,11 @@ impl Membership {
     /// The next call to an authority.
     pub(crate) fn poll_transmit(&mut self) -> Option<(NodeId, Call)> {
         self.subscriber.poll_transmit()
+    }
+
+    /// What the authorities' clocks showed of late, to hand on.
+    pub(crate) fn clock_readings(&self, now: Time) -> Vec<u8> {
+        self.subscriber.clock_readings(now)
     }
 
     /// What an authority said.

@@ -142,7 +142,7 @@ impl<O: Owner> UplinkSeat<O> {
                         live.subscriber.offer(now, epoch, descriptor);
                     }
                 }
-                SubscriberEvent::Document(_) => live.look_at = now,
+                SubscriberEvent::Document(_) | SubscriberEvent::Clock(_) => live.look_at = now,
                 _ => {}
             }
         }
@@ -301,6 +301,7 @@ impl<O: Owner> Seat for UplinkSeat<O> {
             } => self.answered(now, from, &call, reply),
             Input::Dialled { up } => {
                 live.link = if up { Link::Up } else { Link::Down };
+                live.subscriber.doubt_clock(now);
                 live.retry_at = Some(if up { now } else { now.after(REDIAL) });
             }
             Input::Down(_) => {

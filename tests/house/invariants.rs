@@ -153,6 +153,20 @@ fn network_disk_clock_and_entropy_have_their_one_place() {
 }
 
 #[test]
+fn the_wall_clock_is_read_once_so_that_setting_it_moves_no_delay() {
+    let text = shipped(&root().join("src/clock.rs"));
+    let (new, rest) = text
+        .split_once("impl Default")
+        .expect("the clock is made first");
+    assert_eq!(new.matches("SystemTime::now").count(), 1);
+    assert!(
+        !rest.contains("SystemTime"),
+        "a clock that goes on by itself"
+    );
+    assert!(rest.contains("monotonic.elapsed()"));
+}
+
+#[test]
 fn files_stay_readable_and_tests_run() {
     let mut files = Vec::new();
     sources(root(), &mut files);

@@ -259,6 +259,7 @@ impl Engine {
                 self.core.enter_epoch(now, &mut *self.rng, epoch);
             }
             MemberEvent::Current(Err(_)) => self.core.stop_loops(),
+            MemberEvent::Clocks(readings) => self.core.set_clocks(now, readings),
             _ => {}
         }
         Ok(())

@@ -237,6 +237,21 @@ fn hands_out_the_documents_that_it_has() {
 }
 
 #[test]
+fn hands_out_what_the_authorities_clocks_show_while_it_is_fresh() {
+    let mut network = Network::new(1, Limits::default());
+    let from = Peer::Guest(GuestId(1));
+    let unknown = refused(CallRefused::NotYet);
+    assert_eq!(ask(&mut network, from, Call::Clocks), unknown);
+    network.gateway.set_clocks(network.now, Arc::from([7; 9]));
+    let shown = Answer::Reply(Reply::Clocks(vec![7; 9]));
+    assert_eq!(ask(&mut network, from, Call::Clocks), shown);
+    network.now = network.now.after(Duration::from_secs(45));
+    assert_eq!(ask(&mut network, from, Call::Clocks), shown);
+    network.now = network.now.after(Duration::from_secs(1));
+    assert_eq!(ask(&mut network, from, Call::Clocks), unknown);
+}
+
+#[test]
 fn passes_on_a_clients_service_descriptor_and_nothing_else() {
     let limits = Limits {
         publications: 2,

@@ -89,6 +89,10 @@ impl GatewaySeat {
         let Some(relay) = live.relays.get_mut(&tag) else {
             if let Some(reply) = reply {
                 live.membership.handle_reply(now, from, call, reply);
+                if *call == Call::Clocks {
+                    let readings = live.membership.clock_readings(now);
+                    live.core.set_clocks(now, readings.into());
+                }
             }
             return;
         };

@@ -231,6 +231,7 @@ where
             }
             MeshEvent::Up(_) => {
                 self.link = Link::Up;
+                self.subscriber.doubt_clock(now);
                 self.register(now);
             }
             MeshEvent::Down(_) => {
