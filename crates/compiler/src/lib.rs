@@ -1,11 +1,13 @@
 #![doc = include_str!("../README.md")]
 
+mod file;
 mod import;
 mod model;
 mod module;
 mod schema;
 mod shipped;
 
+pub use file::FileError;
 pub use import::{
     Agreement, BadSample, ErrorReport, ImportError, ImportOptions, Imported, InputScale, Label,
     LayerReport, NodeReport, Report, Unsupported, import_onnx,

@@ -5,8 +5,8 @@ use thiserror::Error;
 use wire::GraphHash;
 
 use crate::{
-    Agreement, CompileError, ImportError, ImportOptions, InputSchema, Module, OutputSchema, Report,
-    compile, import_onnx,
+    Agreement, CompileError, ImportError, ImportOptions, Imported, InputSchema, Module,
+    OutputSchema, Report, compile, import_onnx,
 };
 
 /// BLAKE3 of a module's bytes.
@@ -24,7 +24,7 @@ pub struct ModelSource<'a> {
     pub name: &'a str,
     /// One line for people, at most 256 bytes.
     pub description: &'a str,
-    /// The classes, in the order of the logits; empty if it is not a classifier.
+    /// The classes, in the order of the logits; empty for those that the file names, if any.
     pub labels: &'a [&'a str],
     /// The ONNX file.
     pub onnx: &'a [u8],
@@ -69,6 +69,9 @@ pub enum ModelError {
     /// The description is longer than 256 bytes or has control characters.
     #[error("a description is one line of at most 256 bytes")]
     BadDescription,
+    /// A label is longer than 256 bytes or has control characters.
+    #[error("a label is one line of at most 256 bytes")]
+    BadLabel,
     /// There are not as many labels as classes.
     #[error("expected {expected} labels, got {got}")]
     LabelCount {
@@ -94,27 +97,70 @@ pub fn import(source: &ModelSource<'_>) -> Result<(Model, Report), ModelError> {
     check_name(source.name)?;
     check_description(source.description)?;
     let imported = import_onnx(source.onnx, source.calibration, source.options)?;
-    let mut output = imported.output;
-    output.labels = source
-        .labels
-        .iter()
-        .map(|&label| label.to_owned())
-        .collect();
-    check_labels(&imported.graph, &output)?;
-    let module = compile(&imported.graph)?;
-    let model = Model {
-        name: source.name.to_owned(),
-        description: source.description.to_owned(),
-        graph_hash: GraphHash(*blake3::hash(&imported.graph.encode()).as_bytes()),
-        arch_hash: ArchHash(*blake3::hash(&imported.graph.encode_shape()).as_bytes()),
-        module_hash: ModuleHash(*blake3::hash(&module.bytes).as_bytes()),
-        graph: imported.graph,
-        input: imported.input,
-        output,
-        module,
-        agreement: imported.report.agreement,
-    };
+    let model = imported.model(source.name, source.description, source.labels)?;
     Ok((model, imported.report))
+}
+
+impl Imported {
+    /// What was imported, compiled, under a name. `labels` are the classes; empty for those that
+    /// the file names, if any.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it is not a model that can be served.
+    pub fn model(
+        &self,
+        name: &str,
+        description: &str,
+        labels: &[&str],
+    ) -> Result<Model, ModelError> {
+        let mut output = self.output.clone();
+        if !labels.is_empty() {
+            output.labels = labels.iter().map(|&label| label.to_owned()).collect();
+        }
+        let parts = Parts {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            graph: self.graph.clone(),
+            input: self.input.clone(),
+            output,
+            module: compile(&self.graph)?,
+            agreement: self.report.agreement,
+        };
+        parts.model()
+    }
+}
+
+/// What a model is said to be, before it is known to be one.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) graph: Graph,
+    pub(crate) input: InputSchema,
+    pub(crate) output: OutputSchema,
+    /// What `graph` compiles to.
+    pub(crate) module: Module,
+    pub(crate) agreement: Agreement,
+}
+
+impl Parts {
+    /// The model with its hashes, if its texts are what a model's may be.
+    pub(crate) fn model(self) -> Result<Model, ModelError> {
+        check_name(&self.name)?;
+        check_description(&self.description)?;
+        check_labels(&self.graph, &self.output)?;
+        Ok(Model {
+            graph_hash: GraphHash(*blake3::hash(&self.graph.encode()).as_bytes()),
+            arch_hash: ArchHash(*blake3::hash(&self.graph.encode_shape()).as_bytes()),
+            module_hash: ModuleHash(*blake3::hash(&self.module.bytes).as_bytes()),
+            name: self.name,
+            description: self.description,
+            graph: self.graph,
+            input: self.input,
+            output: self.output,
+            module: self.module,
+            agreement: self.agreement,
+        })
+    }
 }
 
 impl Model {
@@ -137,15 +183,23 @@ fn check_name(name: &str) -> Result<(), ModelError> {
 }
 
 fn check_description(description: &str) -> Result<(), ModelError> {
-    if description.len() <= 256 && !description.chars().any(char::is_control) {
+    if is_line(description) {
         Ok(())
     } else {
         Err(ModelError::BadDescription)
     }
 }
 
-/// As many labels as logits, or as values of an index; or none.
+/// One line for people: at most 256 bytes, nothing that moves a cursor.
+pub(crate) fn is_line(text: &str) -> bool {
+    text.len() <= 256 && !text.chars().any(char::is_control)
+}
+
+/// As many labels as logits, or as values of an index, a line each; or none.
 fn check_labels(graph: &Graph, output: &OutputSchema) -> Result<(), ModelError> {
+    if !output.labels.iter().all(|label| is_line(label)) {
+        return Err(ModelError::BadLabel);
+    }
     let got = output.labels.len();
     let last = graph.range(graph.output()).map_or(0, |range| range.hi());
     let expected = match graph.elements(graph.output()) {
