@@ -15,7 +15,7 @@ pub use driver::{DEFAULT_THREADS, Node, NodeConfig, run};
 pub use error::ProviderError;
 pub use provider::{Bounds, Job, JobDone, JobNumber, Provider, ProviderConfig, ProviderCounts};
 pub use sandbox::{
-    LoadedModel, ModuleRejected, OwnModules, Run, Sandbox, SandboxFault, SandboxLimits,
+    Instance, LoadedModel, ModuleRejected, OwnModules, Run, Sandbox, SandboxFault, SandboxLimits,
     SandboxUnavailable, Trial, Verdict,
 };
 pub use service::Service;

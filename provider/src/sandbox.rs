@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, ModuleExport,
-    PoolConcurrencyLimitError, PoolingAllocationConfig, Store, Trap,
+    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, Memory, ModuleExport,
+    PoolConcurrencyLimitError, PoolingAllocationConfig, Store, Trap, TypedFunc,
 };
 
 use check::Abi;
@@ -223,47 +223,41 @@ impl LoadedModel {
     ///
     /// # Errors
     /// [`SandboxFault`] if there is no output.
-    ///
-    /// # Panics
-    /// Never: the engine was made to count fuel.
     pub fn run(&self, input: &[i32]) -> Result<Run, SandboxFault> {
         if input.len() != self.abi.input.elements {
             return Err(SandboxFault::BadInput);
         }
+        self.instance()?.run(input)
+    }
+
+    /// An instance that nothing ran in before.
+    ///
+    /// # Errors
+    /// [`SandboxFault`] if there is none to be had.
+    pub fn instance(&self) -> Result<Instance, SandboxFault> {
         let mut store = Store::new(self.pre.module().engine(), Limiter::new(self.memory_bytes));
         store.limiter(|limiter| limiter);
-        // wasmtime stops a run whose fuel is at zero, so that one more is put in than may be used.
-        let budget = self.fuel.saturating_add(1);
-        let set = store.set_fuel(budget);
-        set.expect("the engine counts fuel");
+        let budget = self.budget();
+        store.set_fuel(budget).map_err(|_| SandboxFault::GuestAbi)?;
         let instance = self.pre.instantiate(&mut store).map_err(|e| fault(&e))?;
         let memory = instance.get_module_export(&mut store, &self.exports.memory);
         let infer = instance.get_module_export(&mut store, &self.exports.infer);
         let memory = memory.and_then(wasmtime::Extern::into_memory);
         let infer = infer.and_then(wasmtime::Extern::into_func);
         let (memory, infer) = memory.zip(infer).ok_or(SandboxFault::GuestAbi)?;
-
-        let bytes: Vec<u8> = input.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let written = memory.write(&mut store, self.abi.input.address, &bytes);
-        written.map_err(|_| SandboxFault::GuestAbi)?;
-        let infer = infer.typed::<(), i32>(&store);
-        let status = infer.map_err(|_| SandboxFault::GuestAbi)?;
-        let status = status.call(&mut store, ()).map_err(|e| fault(&e))?;
-        let left = store.get_fuel().unwrap_or(0);
-        match status {
-            _ if left == 0 => return Err(SandboxFault::ModelTimeout),
-            0 => {}
-            1 => return Err(SandboxFault::BadInput),
-            _ => return Err(SandboxFault::GuestAbi),
-        }
-        let mut bytes = vec![0; 4 * self.abi.output.elements];
-        let read = memory.read(&store, self.abi.output.address, &mut bytes);
-        read.map_err(|_| SandboxFault::GuestAbi)?;
-        let (words, _) = bytes.as_chunks();
-        Ok(Run {
-            output: words.iter().map(|word| i32::from_le_bytes(*word)).collect(),
-            fuel: budget - left,
+        let infer = infer.typed(&store).map_err(|_| SandboxFault::GuestAbi)?;
+        Ok(Instance {
+            store,
+            memory,
+            infer,
+            abi: self.abi,
+            budget,
         })
+    }
+
+    /// wasmtime stops a run whose fuel is at zero, so that one more is put in than may be used.
+    fn budget(&self) -> u64 {
+        self.fuel.saturating_add(1)
     }
 
     /// How many integers the model takes.
@@ -276,6 +270,57 @@ impl LoadedModel {
     #[must_use]
     pub const fn output_elements(&self) -> usize {
         self.abi.output.elements
+    }
+}
+
+/// One instance of a model. A provider runs one input in each ([`LoadedModel::run`]); whoever runs
+/// more, to see what instances cost, leaves traces of one input to the next.
+pub struct Instance {
+    store: Store<Limiter>,
+    memory: Memory,
+    infer: TypedFunc<(), i32>,
+    abi: Abi,
+    budget: u64,
+}
+
+impl Instance {
+    /// Runs the model on `input`.
+    ///
+    /// # Errors
+    /// [`SandboxFault`] if there is no output.
+    ///
+    /// # Panics
+    /// Never: the engine was made to count fuel.
+    pub fn run(&mut self, input: &[i32]) -> Result<Run, SandboxFault> {
+        if input.len() != self.abi.input.elements {
+            return Err(SandboxFault::BadInput);
+        }
+        let store = &mut self.store;
+        let set = store.set_fuel(self.budget);
+        set.expect("the engine counts fuel");
+        let bytes: Vec<u8> = input.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let written = self
+            .memory
+            .write(&mut *store, self.abi.input.address, &bytes);
+        written.map_err(|_| SandboxFault::GuestAbi)?;
+        let status = self.infer.call(&mut *store, ()).map_err(|e| fault(&e))?;
+        let left = store.get_fuel().unwrap_or(0);
+        match status {
+            _ if left == 0 => return Err(SandboxFault::ModelTimeout),
+            0 => {}
+            1 => return Err(SandboxFault::BadInput),
+            _ => return Err(SandboxFault::GuestAbi),
+        }
+        let mut bytes = vec![0; 4 * self.abi.output.elements];
+        let read = self
+            .memory
+            .read(&*store, self.abi.output.address, &mut bytes);
+        read.map_err(|_| SandboxFault::GuestAbi)?;
+        let (words, _) = bytes.as_chunks();
+        Ok(Run {
+            output: words.iter().map(|word| i32::from_le_bytes(*word)).collect(),
+            fuel: self.budget - left,
+        })
     }
 }
 

@@ -100,7 +100,8 @@ impl OutputSchema {
     }
 
     /// As [`OutputSchema::class`], for models without labels too.
-    pub(crate) fn place(&self, output: &[i32]) -> Option<usize> {
+    #[must_use]
+    pub fn place(&self, output: &[i32]) -> Option<usize> {
         match output {
             [] => None,
             [index] => usize::try_from(*index).ok(),

@@ -19,7 +19,8 @@ pub trait Trial: Send + Sync + 'static {
     fn compile(&self, module: &[u8], limits: &SandboxLimits) -> Result<(), ModuleRejected>;
 }
 
-/// No trial: for modules that the same program made of graphs it holds, in tests and benches.
+/// No trial: for modules that the same program made of graphs it holds, in tests, benches, and
+/// commands whose process is of no use to anybody else.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnModules;
 

@@ -136,6 +136,9 @@ fn name(operator: &Operator) -> &'static str {
         Operator::Table { .. } => "Table",
         Operator::Slopes { .. } => "Slopes",
         Operator::Multiply => "Multiply",
+        Operator::TreeEnsemble(_) => "TreeEnsemble",
+        Operator::Distances { .. } => "Distances",
+        Operator::Exponential { .. } => "Exponential",
         _ => "other",
     }
 }
