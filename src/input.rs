@@ -136,44 +136,21 @@ fn csv(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
     Ok(questions)
 }
 
-/// NumPy's format, version 1 to 3: little-endian `f4`, `f8` or small integers, C order.
+/// NumPy's format, version 1 to 3: little-endian floats, integers or truth values, C order. A
+/// vector is one row; of anything else each entry of the first dimension is one.
 fn npy(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
-    let wrong = |why: &str| InputError(format!("{name}: {why}"));
-    let (header, data) = npy_parts(bytes).ok_or_else(|| wrong("not a .npy file"))?;
-    let field = |key: &str| {
-        header
-            .split(key)
-            .nth(1)
-            .map(|rest| rest.trim_start_matches([':', ' ', '\'']))
+    let array = Array::read(bytes, name)?;
+    #[allow(clippy::cast_possible_truncation, reason = "models take 32-bit floats")]
+    let values: Vec<f32> = array.numbers()?.into_iter().map(|v| v as f32).collect();
+    let product = |sizes: &[usize]| sizes.iter().try_fold(1_usize, |all, n| all.checked_mul(*n));
+    let columns = match array.shape.as_slice() {
+        [] | [_] => Some(values.len()),
+        [_, each @ ..] => product(each),
     };
-    if field("fortran_order'").is_none_or(|rest| !rest.starts_with("False")) {
-        return Err(wrong(
-            "stored in Fortran order; save it with np.ascontiguousarray",
-        ));
-    }
-    let kind = field("descr'")
-        .and_then(|rest| rest.split('\'').next())
-        .unwrap_or_default();
-    let values: Vec<f32> = match kind {
-        "<f4" => chunks(data, f32::from_le_bytes).collect(),
-        #[allow(clippy::cast_possible_truncation, reason = "models take 32-bit floats")]
-        "<f8" => chunks(data, f64::from_le_bytes).map(|v| v as f32).collect(),
-        "|u1" => data.iter().map(|v| f32::from(*v)).collect(),
-        "|i1" => chunks(data, i8::from_le_bytes).map(f32::from).collect(),
-        "<i2" => chunks(data, i16::from_le_bytes).map(f32::from).collect(),
-        _ => return Err(wrong(&format!("holds {kind:?}; save it as float32"))),
+    let columns = columns.filter(|&columns| columns > 0);
+    let (Some(columns), true) = (columns, product(&array.shape) == Some(values.len())) else {
+        return Err(array.wrong("shape and data disagree"));
     };
-    let shape: Vec<usize> = field("shape'")
-        .and_then(|rest| rest.trim_start_matches('(').split(')').next())
-        .unwrap_or_default()
-        .split(',')
-        .filter_map(|n| n.trim().parse().ok())
-        .collect();
-    let columns = shape.last().copied().unwrap_or(values.len());
-    let expected = shape.iter().try_fold(1usize, |all, n| all.checked_mul(*n));
-    if expected != Some(values.len()) || columns == 0 {
-        return Err(wrong("shape and data disagree"));
-    }
     Ok(values
         .chunks(columns)
         .enumerate()
@@ -182,6 +159,104 @@ fn npy(bytes: &[u8], name: &str) -> Result<Vec<Numbers>, InputError> {
             origin: format!("{name}, row {}", row + 1),
         })
         .collect())
+}
+
+/// Reads one text a line of a `.csv`, or one an element of a `.npy` of numbers or texts.
+///
+/// # Errors
+/// [`InputError`] if the file cannot be read or is neither.
+pub fn texts(path: &Path) -> Result<Vec<String>, InputError> {
+    let bytes = open(path)?;
+    let name = short(path);
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("npy") => {
+            let array = Array::read(&bytes, &name)?;
+            match array.texts() {
+                Some(texts) => Ok(texts),
+                None => Ok(array.numbers()?.iter().map(f64::to_string).collect()),
+            }
+        }
+        Some("csv") => {
+            let text =
+                std::str::from_utf8(&bytes).map_err(|_| InputError(format!("{name}: not text")))?;
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            Ok(lines.map(str::to_owned).collect())
+        }
+        _ => Err(InputError(format!(
+            "{name}: unknown kind of file; use .csv or .npy"
+        ))),
+    }
+}
+
+/// A `.npy` file, its header read.
+struct Array<'a> {
+    kind: &'a str,
+    shape: Vec<usize>,
+    data: &'a [u8],
+    name: &'a str,
+}
+
+impl<'a> Array<'a> {
+    fn read(bytes: &'a [u8], name: &'a str) -> Result<Self, InputError> {
+        let (header, data) =
+            npy_parts(bytes).ok_or_else(|| InputError(format!("{name}: not a .npy file")))?;
+        let field = |key: &str| {
+            header
+                .split(key)
+                .nth(1)
+                .map(|rest| rest.trim_start_matches([':', ' ', '\'']))
+        };
+        let kind = field("descr'").and_then(|rest| rest.split('\'').next());
+        let shape = field("shape'")
+            .and_then(|rest| rest.trim_start_matches('(').split(')').next())
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|n| n.trim().parse().ok())
+            .collect();
+        let array = Self {
+            kind: kind.unwrap_or_default(),
+            shape,
+            data,
+            name,
+        };
+        // The order of a vector is one.
+        let ordered = field("fortran_order'").is_some_and(|rest| rest.starts_with("False"));
+        if ordered || array.shape.len() == 1 {
+            Ok(array)
+        } else {
+            Err(array.wrong("stored in Fortran order; save it with np.ascontiguousarray"))
+        }
+    }
+
+    fn wrong(&self, why: &str) -> InputError {
+        InputError(format!("{}: {why}", self.name))
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "measurements, not counters")]
+    fn numbers(&self) -> Result<Vec<f64>, InputError> {
+        let data = self.data;
+        Ok(match self.kind {
+            "<f4" => chunks(data, f32::from_le_bytes).map(f64::from).collect(),
+            "<f8" => chunks(data, f64::from_le_bytes).collect(),
+            "|u1" | "|b1" => data.iter().map(|v| f64::from(*v)).collect(),
+            "|i1" => chunks(data, i8::from_le_bytes).map(f64::from).collect(),
+            "<i2" => chunks(data, i16::from_le_bytes).map(f64::from).collect(),
+            "<i4" => chunks(data, i32::from_le_bytes).map(f64::from).collect(),
+            "<i8" => chunks(data, i64::from_le_bytes).map(|v| v as f64).collect(),
+            kind => return Err(self.wrong(&format!("holds {kind:?}; save it as float32"))),
+        })
+    }
+
+    /// The elements of an array of texts of one width, `<U9`.
+    fn texts(&self) -> Option<Vec<String>> {
+        let width: usize = self.kind.strip_prefix("<U")?.parse().ok()?;
+        let length = width.checked_mul(4).filter(|&length| length > 0)?;
+        let text = |bytes: &[u8]| {
+            let codes = chunks(bytes, u32::from_le_bytes).map_while(char::from_u32);
+            codes.take_while(|&c| c != '\0').collect()
+        };
+        Some(self.data.chunks_exact(length).map(text).collect())
+    }
 }
 
 fn npy_parts(bytes: &[u8]) -> Option<(&str, &[u8])> {
@@ -249,6 +324,52 @@ mod tests {
         assert!(npy(&bytes, "x").is_err());
     }
 
+    fn npy_file(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend_from_slice(&u16::try_from(header.len()).unwrap().to_le_bytes());
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(data);
+        bytes
+    }
+
+    #[test]
+    fn images_are_a_row_each_and_integers_are_numbers() {
+        let header = "{'descr': '<i8', 'fortran_order': False, 'shape': (2, 1, 2), }\n";
+        let data: Vec<u8> = [1_i64, -2, 3, 4]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        let file = npy_file(header, &data);
+        assert_eq!(
+            values(&npy(&file, "x").unwrap()),
+            [&[1.0, -2.0], &[3.0, 4.0]]
+        );
+        let huge = "{'descr': '<i8', 'fortran_order': False, 'shape': (2, 0), }\n";
+        assert!(npy(&npy_file(huge, &[]), "x").is_err());
+    }
+
+    #[test]
+    fn labels_are_texts_or_numbers() {
+        let home = tempfile::tempdir().unwrap();
+        let read = |name: &str, bytes: &[u8]| {
+            let path = home.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            texts(&path).unwrap()
+        };
+        let header = "{'descr': '<U2', 'fortran_order': False, 'shape': (2,), }\n";
+        let data: Vec<u8> = ['a', 'b', 'c', '\0']
+            .iter()
+            .flat_map(|&c| u32::from(c).to_le_bytes())
+            .collect();
+        assert_eq!(read("y.npy", &npy_file(header, &data)), ["ab", "c"]);
+        let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }\n";
+        assert_eq!(read("y.npy", &npy_file(header, &[0, 7])), ["0", "7"]);
+        assert_eq!(
+            read("y.csv", b"benign\n\n malignant\n"),
+            ["benign", "malignant"]
+        );
+    }
+
     #[test]
     fn hostile_files_are_refused_without_panic() {
         bolero::check!().for_each(|bytes: &[u8]| {
@@ -258,6 +379,7 @@ mod tests {
             let mut file = b"\x93NUMPY".to_vec();
             file.extend_from_slice(bytes);
             let _ = npy(&file, "x");
+            let _ = Array::read(&file, "x").map(|array| array.texts());
         });
     }
 }
