@@ -45,6 +45,15 @@ pub enum Command {
         {\"model\": \"tumour\", \"input\": [17.99, 10.38, ...], \"id\": 1}\n\
         and writes an answer a line, as they come, with the question's id.")]
     Ask(AskArgs),
+    /// Make a model file from ONNX, look into it, run it here, time it.
+    #[command(
+        subcommand,
+        after_help = "From your file to an answer, with no network yet:\n  \
+            subrosa model import m.onnx --calibrate train.npy -o m.subrosa\n  \
+            subrosa model run m.subrosa rows.csv\n\n\
+            Then a provider can serve it: docs/models.md goes all the way."
+    )]
+    Model(ModelCommand),
     /// Keys that an operator makes by hand.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -163,6 +172,124 @@ pub struct AskArgs {
     pub class: u8,
 }
 
+/// `subrosa model ...`
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Turn an ONNX model into integers that run the same everywhere.
+    #[command(after_help = "Example:\n  \
+        subrosa model import wine.onnx --calibrate train.npy -o wine.subrosa\n\n\
+        Calibration samples are inputs as the model will see them, a few hundred: from\n\
+        them the importer takes its scales, and on them it compares integers with floats.\n\
+        The file may be anybody's: it is read within --memory and --deadline, no other\n\
+        file is opened, and what is not understood is refused by name.")]
+    Import(ModelImportArgs),
+    /// Print what is in a model file.
+    Inspect(ModelInspectArgs),
+    /// Run a model file on rows of numbers, in the sandbox that a provider uses.
+    #[command(after_help = "Example:\n  \
+        subrosa model run wine.subrosa rows.csv\n  \
+        subrosa model run wine.subrosa --json - < rows.json\n\n\
+        Prints {\"outputs\": [[...]], \"labels\": [...], \"fuel\": n} with --json.")]
+    Run(ModelRunArgs),
+    /// Time a model file on this machine.
+    #[command(after_help = "Example:\n  \
+        subrosa model bench wine.subrosa --onnx wine.onnx --python venv/bin/python\n\n\
+        warm: one instance, run after run. fresh: an instance a run, as providers do.")]
+    Bench(ModelBenchArgs),
+}
+
+/// `subrosa model import`
+#[derive(Debug, clap::Args)]
+pub struct ModelImportArgs {
+    /// The model.
+    #[arg(value_name = "ONNX")]
+    pub onnx: PathBuf,
+    /// Samples to take scales from: .npy, .csv or .json, a row each.
+    #[arg(long, value_name = "FILE")]
+    pub calibrate: PathBuf,
+    /// What is true of each sample, to count right answers: .npy, or .csv with a line each.
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// The file to write.
+    #[arg(short = 'o', long = "output", value_name = "FILE")]
+    pub file: PathBuf,
+    /// The name to ask for it by; the file's if not given.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// One line for people.
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Names of the classes, in order; those in the model if not given.
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
+    pub classes: Vec<String>,
+    /// Which output is wanted, if the model has several that are no labels.
+    #[arg(long, value_name = "NAME")]
+    pub take: Option<String>,
+    /// One scale for all inputs (pixels), not one each (features of different units).
+    #[arg(long)]
+    pub shared_scale: bool,
+    /// Share of samples on which integers must say what floats say, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value = "0.99", value_parser = permille)]
+    pub agreement: u16,
+    /// Most memory that reading the model may take, in MiB, beside the file.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub memory: u32,
+    /// Seconds until the import is given up.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub deadline: Duration,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `subrosa model inspect`
+#[derive(Debug, clap::Args)]
+pub struct ModelInspectArgs {
+    /// The model file.
+    #[arg(value_name = "MODEL")]
+    pub file: PathBuf,
+    /// Write its WebAssembly module there too.
+    #[arg(long, value_name = "FILE")]
+    pub module: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `subrosa model run`
+#[derive(Debug, clap::Args)]
+pub struct ModelRunArgs {
+    /// The model file.
+    #[arg(value_name = "MODEL")]
+    pub file: PathBuf,
+    /// The rows: .npy, .csv, .json, or - for standard input.
+    #[arg(value_name = "ROWS")]
+    pub rows: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `subrosa model bench`
+#[derive(Debug, clap::Args)]
+pub struct ModelBenchArgs {
+    /// The model file.
+    #[arg(value_name = "MODEL")]
+    pub file: PathBuf,
+    /// The ONNX file that it was made of, to time in onnxruntime, one thread.
+    #[arg(long, value_name = "FILE")]
+    pub onnx: Option<PathBuf>,
+    /// A Python that has onnxruntime and numpy.
+    #[arg(long, value_name = "FILE", default_value = "python3")]
+    pub python: PathBuf,
+    /// Seconds a measurement.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub time: Duration,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `subrosa keys ...`
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
@@ -207,6 +334,21 @@ fn loss(text: &str) -> Result<link::Chance, String> {
 
 /// Where three of four round trips fail.
 const MAX_LOSS: f64 = 0.5;
+
+fn permille(text: &str) -> Result<u16, String> {
+    let share: f64 = text
+        .parse()
+        .map_err(|_| "not a number; 99 of 100 is 0.99".to_owned())?;
+    if !(0.0..=1.0).contains(&share) {
+        return Err("must be 0 to 1; 99 of 100 is 0.99".to_owned());
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to 1000"
+    )]
+    Ok((share * 1000.0).round() as u16)
+}
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text

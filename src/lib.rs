@@ -24,6 +24,7 @@ pub mod exposition;
 pub mod input;
 pub mod keys;
 pub mod logging;
+pub mod model;
 pub mod network_file;
 pub mod node;
 pub mod plan;

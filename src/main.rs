@@ -6,7 +6,7 @@ use clap::Parser;
 use subrosa::cli::{Cli, Command, RoleCommand};
 use subrosa::config::Role;
 use subrosa::exit::Fault;
-use subrosa::{ask, compile_module, demo, keys, logging, node, testnet};
+use subrosa::{ask, compile_module, demo, keys, logging, model, node, testnet};
 
 fn main() -> ExitCode {
     // clap ends usage errors with status 2 by itself.
@@ -14,6 +14,13 @@ fn main() -> ExitCode {
     // Before there are threads: it gives up the right to any.
     if let Command::CompileModule(args) = &command {
         return match compile_module::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => fault.end(),
+        };
+    }
+    // Without a runtime: nothing waits for the network, and Ctrl-C ends it wherever it is.
+    if let Command::Model(command) = &command {
+        return match model::command(command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => fault.end(),
         };
@@ -38,6 +45,7 @@ async fn run(command: Command) -> Result<(), Fault> {
         Command::Models(args) => ask::models(&args).await,
         Command::Ask(args) => ask::ask(&args).await,
         Command::Keys(command) => keys::command(&command),
+        Command::Model(command) => model::command(&command),
         Command::Authority(RoleCommand::Run { dir }) => serve(Role::Authority, dir).await,
         Command::Mix(RoleCommand::Run { dir }) => serve(Role::Mix, dir).await,
         Command::Gateway(RoleCommand::Run { dir }) => serve(Role::Gateway, dir).await,

@@ -5,6 +5,7 @@
 
 mod commands;
 mod compile;
+mod models;
 mod network;
 mod paths;
 mod testnet;
