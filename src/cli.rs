@@ -66,9 +66,9 @@ pub enum Command {
     /// Run a gateway.
     #[command(subcommand)]
     Gateway(RoleCommand),
-    /// Run a provider.
+    /// Run a provider, and say which model files it serves.
     #[command(subcommand)]
-    Provider(RoleCommand),
+    Provider(ProviderCommand),
     /// Compile a module from standard input within limits, and say whether that worked.
     #[command(hide = true)]
     CompileModule(CompileModuleArgs),
@@ -314,6 +314,56 @@ pub enum RoleCommand {
     Run {
         /// The node's directory.
         dir: PathBuf,
+    },
+}
+
+/// `subrosa provider ...`
+#[derive(Debug, Subcommand)]
+pub enum ProviderCommand {
+    /// Run the node whose node.toml is in DIR, until SIGTERM or Ctrl-C.
+    Run {
+        /// The node's directory.
+        dir: PathBuf,
+    },
+    /// Which model files it serves.
+    #[command(flatten)]
+    Shelf(ShelfCommand),
+}
+
+/// `subrosa provider add|remove|list`
+#[derive(Debug, Subcommand)]
+pub enum ShelfCommand {
+    /// Serve a model file: sealed into the node's state, picked up within seconds if it runs.
+    #[command(
+        after_help = "The catalogue lists it from the next epoch on. What lies in the state can be \
+                            read\nwith its keys alone; MODEL itself is left as it is."
+    )]
+    Add {
+        /// The node's directory.
+        dir: PathBuf,
+        /// The model file.
+        model: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve a model file no more.
+    Remove {
+        /// The node's directory.
+        dir: PathBuf,
+        /// The model's name.
+        name: String,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the model files in the node's state.
+    List {
+        /// The node's directory.
+        dir: PathBuf,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 

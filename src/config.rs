@@ -92,7 +92,8 @@ pub struct MetricsSection {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderSection {
-    /// Names of the shipped models to serve; all of them if empty.
+    /// Names of the shipped models to serve, all of them if empty, and of files that must be there.
+    /// Files that were added to its state are served in any case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
 }

@@ -30,6 +30,7 @@ pub mod node;
 pub mod plan;
 pub mod progress;
 pub mod scrape;
+pub mod shelf;
 pub mod testnet;
 pub mod trial;
 

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use subrosa::cli::{Cli, Command, RoleCommand};
+use subrosa::cli::{Cli, Command, ProviderCommand, RoleCommand};
 use subrosa::config::Role;
 use subrosa::exit::Fault;
-use subrosa::{ask, compile_module, demo, keys, logging, model, node, testnet};
+use subrosa::{ask, compile_module, demo, keys, logging, model, node, shelf, testnet};
 
 fn main() -> ExitCode {
     // clap ends usage errors with status 2 by itself.
@@ -49,7 +49,8 @@ async fn run(command: Command) -> Result<(), Fault> {
         Command::Authority(RoleCommand::Run { dir }) => serve(Role::Authority, dir).await,
         Command::Mix(RoleCommand::Run { dir }) => serve(Role::Mix, dir).await,
         Command::Gateway(RoleCommand::Run { dir }) => serve(Role::Gateway, dir).await,
-        Command::Provider(RoleCommand::Run { dir }) => serve(Role::Provider, dir).await,
+        Command::Provider(ProviderCommand::Run { dir }) => serve(Role::Provider, dir).await,
+        Command::Provider(ProviderCommand::Shelf(command)) => shelf::command(&command),
         Command::CompileModule(args) => compile_module::run(&args),
     }
 }

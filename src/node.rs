@@ -10,7 +10,7 @@ use directory::{FamilyMember, Identity, Network};
 use link::Services;
 use message::SealingKey;
 use rand::RngExt;
-use store::{KeyFile, StateDir, StoreError};
+use store::{KeyFile, SealedFiles, StateDir, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::{NodeId, NodeName};
@@ -43,7 +43,7 @@ pub struct Part {
     pub advertise: Vec<SocketAddr>,
     /// A provider's entry gateway; drawn if `None`.
     pub gateway: Option<NodeId>,
-    /// The shipped models that a provider serves; all if empty.
+    /// The shipped models that a provider serves, beside its files; all if empty.
     pub models: Vec<String>,
     /// Compiles a provider's modules for the first time.
     pub trial: Arc<dyn ::provider::Trial>,
@@ -216,8 +216,10 @@ async fn provider(part: Part, services: Services, stop: watch::Receiver<bool>) -
     let state = StateDir::open(&part.data)?;
     let sealing_key = sealing_key(&state, &services)?;
     let (gateway, addresses) = entry_gateway(&part, &services)?;
+    let files = state.sealed_files(MODELS)?;
     let config = ::provider::NodeConfig {
-        models: models(&part.models)?,
+        models: models(&part.models, &files)?,
+        files: Some(files),
         network: part.network,
         gateway,
         addresses,
@@ -276,16 +278,26 @@ fn entry_gateway(
     Ok((gateway, addresses))
 }
 
-fn models(names: &[String]) -> Result<Vec<Model>, String> {
+/// The shipped models among `names`, all of them if there are none. Whatever else is named must be
+/// a file in `files`, which are served in any case.
+fn models(names: &[String], files: &SealedFiles) -> Result<Vec<Model>, String> {
     let shipped = compiler::shipped();
+    let files = files.list().map_err(|e| e.to_string())?;
+    let known = || {
+        let shipped = shipped.iter().map(|model| model.name);
+        shipped.chain(files.iter().map(|file| file.name.as_str()))
+    };
     if let Some(name) = names
         .iter()
-        .find(|name| shipped.iter().all(|model| model.name != **name))
+        .find(|name| known().all(|known| known != *name))
     {
-        let hint = ::client::nearest(name, shipped.iter().map(|model| model.name))
+        let hint = ::client::nearest(name, known())
             .map(|near| format!("; did you mean {near:?}?"))
             .unwrap_or_default();
-        return Err(format!("no model {name:?} ships with this program{hint}"));
+        return Err(format!(
+            "no model {name:?} ships with this program or was added with `subrosa provider \
+             add`{hint}"
+        ));
     }
     shipped
         .iter()
@@ -299,3 +311,6 @@ fn models(names: &[String]) -> Result<Vec<Model>, String> {
 }
 
 const SEALING_KEY: &str = "sealing";
+
+/// The folder of a provider's state that holds its model files.
+pub(crate) const MODELS: &str = "models";

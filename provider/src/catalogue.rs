@@ -1,20 +1,24 @@
 //! The models that a provider serves, and whether a request fits them.
 
+use std::sync::Arc;
+
 use directory::ModelCard;
 use message::OpenedRequest;
 use sphinx::Geometry;
 use wire::{AnswerClass, GraphHash, RequestFailure};
 use zeroize::Zeroizing;
 
-/// The cards of the models served: at most as many as a descriptor lists.
+use crate::Service;
+
+/// The models served, as requests see them.
 pub(crate) struct Catalogue {
     geometry: Geometry,
-    cards: Vec<ModelCard>,
+    service: Arc<Service>,
 }
 
 impl Catalogue {
-    pub(crate) fn new(geometry: Geometry, cards: Vec<ModelCard>) -> Self {
-        Self { geometry, cards }
+    pub(crate) fn new(geometry: Geometry, service: Arc<Service>) -> Self {
+        Self { geometry, service }
     }
 
     /// The input of `request`, if it is one for a model served here, and the bytes that its
@@ -27,9 +31,10 @@ impl Catalogue {
         request: &OpenedRequest,
     ) -> Result<(Zeroizing<Vec<i32>>, usize), RequestFailure> {
         let card = self
+            .service
             .card(&request.model)
             .ok_or(RequestFailure::UnknownModel)?;
-        let input = read_input(card, &request.input).ok_or(RequestFailure::BadInput)?;
+        let input = read_input(&card, &request.input).ok_or(RequestFailure::BadInput)?;
         let output_len = output_len(card.output.elements).ok_or(RequestFailure::AnswerTooLarge)?;
         if !fits(self.geometry, request.class, output_len) {
             return Err(RequestFailure::AnswerTooLarge);
@@ -39,12 +44,8 @@ impl Catalogue {
 
     /// Whether an output of `elements` is of the length that the model's card says.
     pub(crate) fn has_length(&self, model: &GraphHash, elements: usize) -> bool {
-        let expected = self.card(model).map(|card| card.output.elements);
+        let expected = self.service.card(model).map(|card| card.output.elements);
         expected.and_then(|n| usize::try_from(n).ok()) == Some(elements)
-    }
-
-    fn card(&self, model: &GraphHash) -> Option<&ModelCard> {
-        self.cards.iter().find(|card| card.graph_hash == *model)
     }
 }
 

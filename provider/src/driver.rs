@@ -4,6 +4,7 @@ mod seat;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compiler::Model;
 use directory::{Descriptor, Identity, Network, Topology};
@@ -11,13 +12,16 @@ use link::Services;
 use message::SealingKey;
 use message::driver::{EdgeReport, Publish, Uplink, UplinkConfig, UplinkHandle, UplinkStatus};
 use metrics::counter;
+use sphinx::Geometry;
+use store::SealedFiles;
 use tokio::sync::{mpsc, watch};
 use wire::{Encode, NodeId, NodeName};
 
-use crate::workers::{LoadedModels, Workers};
+use crate::library::Library;
+use crate::workers::{Shelf, Workers};
 use crate::{
     Bounds, Job, JobDone, Provider, ProviderConfig, ProviderCounts, ProviderError, Sandbox,
-    SandboxFault, SandboxLimits, Service, Trial, model_card,
+    SandboxFault, SandboxLimits, Service, Trial,
 };
 use seat::Seat;
 
@@ -35,8 +39,10 @@ pub struct NodeConfig {
     pub mailbox: Identity,
     /// Opens what is sealed to it; kept across restarts.
     pub sealing_key: SealingKey,
-    /// What it serves: 1 to 16 models of different names.
+    /// What it serves: 1 to 16 models of different names, those in `files` included.
     pub models: Vec<Model>,
+    /// Sealed `.subrosa` files that it serves too, for as long as they are there.
+    pub files: Option<SealedFiles>,
     /// Bounds of its memory.
     pub bounds: Bounds,
     /// Bounds of its models.
@@ -52,6 +58,7 @@ pub struct Node {
     handle: UplinkHandle<Seat>,
     counts: watch::Receiver<ProviderCounts>,
     work: tokio::task::JoinHandle<()>,
+    watch: tokio::task::JoinHandle<()>,
     stop: mpsc::Sender<()>,
 }
 
@@ -86,22 +93,20 @@ impl Node {
     /// [`ProviderError`]: a model, the sandbox or the socket.
     pub async fn start(config: NodeConfig, services: Services) -> Result<Self, ProviderError> {
         let geometry = config.network.parameters().geometry;
-        let cards = config
-            .models
-            .iter()
-            .map(|model| model_card(geometry, model));
+        let (limits, trial) = (config.sandbox, config.trial);
+        let library = load(config.models, config.files, limits, trial, geometry).await?;
         let service = Arc::new(Service::new(
             config.name,
             config.gateway,
             config.mailbox,
             config.sealing_key.public().clone(),
-            cards.collect::<Result<_, _>>()?,
+            library.cards(),
         )?);
         let (results_sender, results) = mpsc::channel(config.bounds.jobs.max(1));
-        let loaded = load(config.models, config.sandbox, config.trial).await?;
+        let shelf = Shelf::new(library.models());
         let queue = config.bounds.jobs;
         let clock = &services.clock;
-        let workers = Workers::start(config.threads, queue, loaded, clock, &results_sender)
+        let workers = Workers::start(config.threads, queue, &shelf, clock, &results_sender)
             .map_err(|why| ProviderError::Threads(why.kind()))?;
 
         let (counts_sender, counts) = watch::channel(ProviderCounts::default());
@@ -112,6 +117,7 @@ impl Node {
             class: config.network.parameters().provider_class,
             bounds: config.bounds,
         };
+        let served = Arc::clone(&service);
         let uplink_config = UplinkConfig {
             network: config.network,
             gateway: config.gateway,
@@ -136,6 +142,7 @@ impl Node {
             handle,
             counts,
             work: tokio::spawn(work.run()),
+            watch: tokio::spawn(watch(library, served, shelf)),
             stop,
         })
     }
@@ -170,6 +177,7 @@ impl Node {
     pub async fn shutdown(self) {
         drop(self.handle);
         drop(self.stop);
+        self.watch.abort();
         // The task ends with its uplink; it panics only if a job's end did.
         let _ = self.work.await;
     }
@@ -212,27 +220,40 @@ impl Work {
 /// Checks, tries and compiles the modules, away from the tasks.
 async fn load(
     models: Vec<Model>,
+    files: Option<SealedFiles>,
     limits: SandboxLimits,
     trial: Arc<dyn Trial>,
-) -> Result<LoadedModels, ProviderError> {
+    geometry: Geometry,
+) -> Result<Library, ProviderError> {
     let load_all = move || {
         let sandbox = Sandbox::new(limits, trial)?;
-        let load = |model: Model| {
-            let loaded = sandbox.load(&model.module.bytes, model.module.fuel);
-            let name = model.name;
-            match loaded {
-                Ok(loaded) => {
-                    tracing::info!(%name, "model loaded");
-                    Ok((model.graph_hash, loaded))
-                }
-                Err(why) => Err(ProviderError::Rejected { name, why }),
-            }
-        };
-        models.into_iter().map(load).collect()
+        Library::load(&models, files, sandbox, geometry)
     };
     tokio::task::spawn_blocking(load_all)
         .await
         .unwrap_or(Err(ProviderError::Interrupted))
+}
+
+/// Looks for files that came or went, away from the tasks, and serves what is there.
+async fn watch(mut library: Library, service: Arc<Service>, shelf: Shelf) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let looked = tokio::task::spawn_blocking(move || {
+            let changed = library.look();
+            (library, changed)
+        });
+        let Ok((held, changed)) = looked.await else {
+            tracing::warn!("models are no longer looked for");
+            return;
+        };
+        library = held;
+        if changed {
+            shelf.replace(library.models());
+            if let Err(why) = service.offer(library.cards()) {
+                tracing::warn!(%why, "models not listed");
+            }
+        }
+    }
 }
 
 fn publisher(service: Arc<Service>) -> Publish {
@@ -253,3 +274,6 @@ fn label(result: &Result<Vec<i32>, SandboxFault>) -> &'static str {
 
 /// Threads that run models by default: a model of this size is done in well under a tick.
 pub const DEFAULT_THREADS: usize = 2;
+
+/// How often files are looked for.
+const LOOK: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ mod card;
 mod catalogue;
 mod driver;
 mod error;
+mod library;
 mod provider;
 mod sandbox;
 mod service;

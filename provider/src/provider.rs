@@ -150,7 +150,7 @@ impl Provider {
             bytes: bounds.answer_bytes,
         };
         let tick = topology.parameters().answer_tick;
-        let catalogue = Catalogue::new(topology.geometry(), service.cards().to_vec());
+        let catalogue = Catalogue::new(topology.geometry(), Arc::clone(&service));
         let book = AnswerBook::new(book_bounds, topology.epoch());
         let edge_config = EdgeConfig {
             gateway: service.gateway(),

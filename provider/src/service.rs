@@ -1,12 +1,14 @@
 //! What a provider says of itself: one signed descriptor an epoch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use directory::{Identity, ModelCard, ServiceDescriptor, ServiceDraft};
 use message::SealingPublicKey;
-use wire::{Epoch, MailboxAddress, NodeId, NodeName};
+use wire::{Epoch, GraphHash, MailboxAddress, NodeId, NodeName};
 
 use crate::ProviderError;
+use crate::library::have_room;
 
 /// A service: its mailbox, where that is kept, and what is served. No `Debug`: it holds a key.
 ///
@@ -17,14 +19,21 @@ pub struct Service {
     gateway: NodeId,
     mailbox: Identity,
     sealing_key: SealingPublicKey,
-    cards: Vec<ModelCard>,
+    cards: Mutex<Cards>,
+}
+
+/// What is served, and what descriptors that were signed say of it.
+struct Cards {
+    now: Vec<Arc<ModelCard>>,
+    signed: BTreeMap<Epoch, Vec<Arc<ModelCard>>>,
 }
 
 impl Service {
     /// A service behind the mailbox of the key `mailbox`, made for it alone.
     ///
     /// # Errors
-    /// [`ProviderError::Models`] unless `cards` are 1 to 16 of different names.
+    /// [`ProviderError::Models`] unless `cards` are 1 to 16 of different names that a descriptor
+    /// has room for.
     pub fn new(
         name: NodeName,
         gateway: NodeId,
@@ -32,9 +41,7 @@ impl Service {
         sealing_key: SealingPublicKey,
         cards: Vec<ModelCard>,
     ) -> Result<Self, ProviderError> {
-        let names: BTreeSet<_> = cards.iter().map(|card| &card.name).collect();
-        let some = (1..=ServiceDescriptor::MAX_MODELS).contains(&cards.len());
-        if !some || names.len() != cards.len() {
+        if cards.is_empty() || !listable(&cards) {
             return Err(ProviderError::Models);
         }
         Ok(Self {
@@ -42,19 +49,42 @@ impl Service {
             gateway,
             mailbox,
             sealing_key,
-            cards,
+            cards: Mutex::new(Cards {
+                now: cards.into_iter().map(Arc::new).collect(),
+                signed: BTreeMap::new(),
+            }),
         })
+    }
+
+    /// Serves `cards` from now on. Descriptors that were signed stay what they are: the next one
+    /// lists these.
+    ///
+    /// # Errors
+    /// [`ProviderError::Models`] if they are more than 16, of one name, or too large to list.
+    pub fn offer(&self, cards: Vec<ModelCard>) -> Result<(), ProviderError> {
+        if !listable(&cards) {
+            return Err(ProviderError::Models);
+        }
+        self.held().now = cards.into_iter().map(Arc::new).collect();
+        Ok(())
     }
 
     /// The descriptor for `epoch`: the same bytes whenever it is asked for.
     #[must_use]
     pub fn descriptor(&self, epoch: Epoch) -> ServiceDescriptor {
+        let mut held = self.held();
+        let now = held.now.clone();
+        let cards = held.signed.entry(epoch).or_insert(now).clone();
+        while held.signed.len() > SIGNED {
+            held.signed.pop_first();
+        }
+        drop(held);
         let draft = ServiceDraft {
             name: self.name.clone(),
             epoch,
             gateways: vec![self.gateway],
             sealing_key: self.sealing_key.to_bytes(),
-            models: self.cards.clone(),
+            models: cards.iter().map(|card| ModelCard::clone(card)).collect(),
         };
         ServiceDescriptor::sign(&self.mailbox, draft)
     }
@@ -73,11 +103,78 @@ impl Service {
 
     /// The cards of the models served.
     #[must_use]
-    pub fn cards(&self) -> &[ModelCard] {
-        &self.cards
+    pub fn cards(&self) -> Vec<Arc<ModelCard>> {
+        self.held().now.clone()
+    }
+
+    pub(crate) fn card(&self, graph: &GraphHash) -> Option<Arc<ModelCard>> {
+        let held = self.held();
+        let card = held.now.iter().find(|card| card.graph_hash == *graph);
+        card.map(Arc::clone)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Cards> {
+        // Cards are whole whoever panicked beside them.
+        self.cards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) const fn identity(&self) -> &Identity {
         &self.mailbox
+    }
+}
+
+fn listable(cards: &[ModelCard]) -> bool {
+    let names: BTreeSet<_> = cards.iter().map(|card| &card.name).collect();
+    names.len() == cards.len() && have_room(cards)
+}
+
+/// Epochs whose descriptors are remembered: those that can still be asked for.
+const SIGNED: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use message::SealingKey;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha20Rng;
+
+    use super::*;
+    use crate::model_card;
+
+    fn card(place: usize) -> ModelCard {
+        let model = compiler::shipped()[place].model().unwrap();
+        model_card(directory::Parameters::demo().geometry, &model).unwrap()
+    }
+
+    fn service(cards: Vec<ModelCard>) -> Result<Service, ProviderError> {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let key = SealingKey::generate(&mut rng).public().clone();
+        let name = NodeName::new("clinic").unwrap();
+        let mailbox = Identity::generate(&mut rng);
+        Service::new(name, NodeId([1; 32]), mailbox, key, cards)
+    }
+
+    #[test]
+    fn what_was_signed_for_an_epoch_stays_and_the_next_one_says_the_new() {
+        let service = service(vec![card(0)]).unwrap();
+        let first = service.descriptor(Epoch(1));
+        service.offer(vec![card(0), card(1)]).unwrap();
+        assert_eq!(service.descriptor(Epoch(1)), first);
+        let next = service.descriptor(Epoch(2));
+        assert_eq!(next.models, [card(0), card(1)]);
+        assert!(next.verify().is_ok());
+        service.offer(vec![card(1)]).unwrap();
+        assert!(service.card(&card(0).graph_hash).is_none());
+        assert!(service.card(&card(1).graph_hash).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_not_offered() {
+        let service = service(vec![card(0)]).unwrap();
+        let refused = Err(ProviderError::Models);
+        assert_eq!(service.offer(vec![card(0), card(0)]), refused);
+        let mut large = card(1);
+        large.input.zero = vec![directory::Finite::new(0.0).unwrap(); 16_000];
+        assert_eq!(service.offer(vec![large]), refused);
+        assert_eq!(service.cards().len(), 1);
     }
 }

@@ -15,6 +15,26 @@ use crate::{Job, JobDone, LoadedModel, SandboxFault};
 /// Models by graph, loaded and ready to run.
 pub(crate) type LoadedModels = BTreeMap<GraphHash, LoadedModel>;
 
+/// The models that are served now. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Shelf(Arc<Mutex<Arc<LoadedModels>>>);
+
+impl Shelf {
+    pub(crate) fn new(models: LoadedModels) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(models))))
+    }
+
+    /// Serves `models` from now on. What runs goes on.
+    pub(crate) fn replace(&self, models: LoadedModels) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
+    }
+
+    fn get(&self, graph: &GraphHash) -> Option<LoadedModel> {
+        let models = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        models.get(graph).cloned()
+    }
+}
+
 /// A pool of threads. They end when it is dropped, each after the job that it runs.
 pub(crate) struct Workers {
     jobs: SyncSender<Job>,
@@ -28,17 +48,16 @@ impl Workers {
     pub(crate) fn start(
         threads: usize,
         queue: usize,
-        models: LoadedModels,
+        models: &Shelf,
         clock: &Arc<dyn Clock>,
         results: &mpsc::Sender<JobDone>,
     ) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(queue);
         let queue = Arc::new(Mutex::new(queue));
-        let models = Arc::new(models);
         for number in 0..threads.max(1) {
             let worker = Worker {
                 queue: Arc::clone(&queue),
-                models: Arc::clone(&models),
+                models: models.clone(),
                 clock: Arc::clone(clock),
                 results: results.clone(),
             };
@@ -65,7 +84,7 @@ impl Workers {
 
 struct Worker {
     queue: Arc<Mutex<Receiver<Job>>>,
-    models: Arc<LoadedModels>,
+    models: Shelf,
     clock: Arc<dyn Clock>,
     results: mpsc::Sender<JobDone>,
 }
@@ -75,6 +94,7 @@ impl Worker {
         while let Some(job) = self.next() {
             let began = self.clock.now();
             let model = self.models.get(&job.model);
+            // Removed since it was asked for: it has no answer.
             let run = model.map_or(Err(SandboxFault::Trap), |model| model.run(&job.input));
             let done = JobDone {
                 number: job.number,

@@ -5,6 +5,7 @@
 
 mod commands;
 mod compile;
+mod hosting;
 mod models;
 mod network;
 mod paths;

@@ -59,6 +59,24 @@ impl Testnet {
         testnet
     }
 
+    /// Starts one whose provider-1 was given a model file before, and waits until it is ready.
+    pub(crate) fn serving(model: &str) -> Self {
+        let testnet = Self::empty();
+        let services = subrosa::services();
+        let (now, mut rng) = (services.clock.now(), services.entropy.rng());
+        let (counts, parameters) = (Counts::default(), Parameters::demo());
+        let plan = Plan::draw(now, &mut *rng, counts, parameters, START_UP).unwrap();
+        std::fs::create_dir_all(testnet.path()).unwrap();
+        let nodes = subrosa::testnet::lay_out(&testnet.path(), &plan).unwrap();
+        let provider = testnet.path().join("provider-1");
+        let added = testnet.run(&["provider", "add", provider.to_str().unwrap(), model]);
+        assert!(added.status.success(), "{added:?}");
+        for node in &nodes {
+            testnet.start(node);
+        }
+        testnet
+    }
+
     fn empty() -> Self {
         Self {
             home: tempfile::tempdir().unwrap(),

@@ -53,6 +53,7 @@ async fn network() -> (Gateway, Node) {
     let service = Service::new(name(), id(), mailbox(), key, cards).unwrap();
     let gateway = Gateway::start(vec![service.descriptor(Epoch(1))]).await;
     let config = NodeConfig {
+        files: None,
         network: Arc::new(gateway.network.clone()),
         gateway: id(),
         addresses: vec![gateway.network.bootstrap()[0].1],
