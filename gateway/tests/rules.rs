@@ -19,6 +19,8 @@ mod epochs;
 mod feeds;
 #[path = "rules/fixture.rs"]
 mod fixture;
+#[path = "rules/floods.rs"]
+mod floods;
 #[path = "rules/law.rs"]
 mod law;
 #[path = "rules/mailboxes.rs"]
