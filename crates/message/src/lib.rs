@@ -22,6 +22,8 @@ mod send;
 mod serve;
 mod slots;
 mod surbs;
+#[cfg(test)]
+mod vectors;
 
 pub use ask::{Failure, Flight, LetterId, Recipient, RequestDraft, Timing};
 pub use edge::{Edge, EdgeConfig, EdgeCounts, EdgeEvent, EdgeMemory};
