@@ -15,5 +15,6 @@ mod network;
 mod replies;
 mod round_trip;
 mod sealing;
+mod short;
 mod state_machine;
 mod withhold;

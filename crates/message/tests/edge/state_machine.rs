@@ -1,5 +1,6 @@
 //! Any sequence of calls leaves the account balanced and memory bounded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use link::Frame;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sphinx::Geometry;
-use subrosa_message::{Edge, EdgeConfig, EdgeEvent, OpenedRequest, Recipient};
-use wire::{AnswerClass, RequestId, SURB_LEN, Time};
+use subrosa_message::{Edge, EdgeConfig, EdgeEvent, LetterId, OpenedRequest, Recipient};
+use wire::{AdmissionTag, AnswerClass, RequestId, SURB_LEN, Time};
 
 use crate::network::{
     LAYER_1, draft, fragment, gateway, item, recipient, response, surb, topology,
@@ -22,6 +23,9 @@ enum Step {
     Prepare,
     Ask { id: u8, class: u8, input: u16 },
     Abandon { id: u8 },
+    Write { length: u16, seconds: u8 },
+    AbandonLetter { place: u8 },
+    Tags { most: u8 },
     Noise { prefix: u8, byte: u8, length: u16 },
     Echo { place: u8, flip: Option<u16> },
     Item { byte: u8, flip: Option<u16> },
@@ -39,6 +43,9 @@ struct Machine {
     topologies: Vec<Arc<Topology>>,
     sent: Vec<Vec<u8>>,
     requests: Vec<OpenedRequest>,
+    /// Letters that have had no end, and every tag that was announced.
+    letters: Vec<LetterId>,
+    tags: BTreeSet<AdmissionTag>,
     surb: [u8; SURB_LEN],
 }
 
@@ -62,6 +69,8 @@ impl Machine {
             topologies,
             sent: Vec::new(),
             requests: Vec::new(),
+            letters: Vec::new(),
+            tags: BTreeSet::new(),
             surb,
         }
     }
@@ -83,6 +92,23 @@ impl Machine {
                 let _ = edge.send_request(now, rng, &self.own, &draft, deadline);
             }
             Step::Abandon { id } => edge.abandon(now, &RequestId([id % 4; 16])),
+            Step::Write { length, seconds } => {
+                let deadline = now.after(Duration::from_secs((*seconds).into()));
+                let body = vec![7; (*length).into()];
+                let letter = edge.send_letter(now, rng, &self.own, &body, deadline);
+                self.letters.extend(letter);
+            }
+            Step::AbandonLetter { place } => {
+                if !self.letters.is_empty() {
+                    let place = usize::from(*place) % self.letters.len();
+                    edge.abandon_letter(now, self.letters.swap_remove(place));
+                }
+            }
+            Step::Tags { most } => {
+                let tags = edge.tags_to_announce(&self.own.mailbox, (*most).into());
+                assert!(tags.len() <= usize::from(*most));
+                self.tags.extend(tags);
+            }
             Step::Noise {
                 prefix,
                 byte,
@@ -139,8 +165,14 @@ impl Machine {
             self.sent.push(packet.into_bytes().into_vec());
         }
         while let Some(event) = self.edge.poll_event() {
-            if let EdgeEvent::Request(request) = event {
-                self.requests.push(request);
+            match event {
+                EdgeEvent::Request(request) => self.requests.push(request),
+                EdgeEvent::Delivered { letter } | EdgeEvent::Undelivered { letter, .. } => {
+                    let place = self.letters.iter().position(|open| *open == letter);
+                    self.letters
+                        .swap_remove(place.expect("each letter has one end"));
+                }
+                _ => {}
             }
         }
         assert!(self.edge.ledger().balances(self.edge.held()));
