@@ -7,6 +7,7 @@
 )]
 
 mod choice;
+mod gone;
 mod journey;
 // One network for the tests of both ends.
 #[path = "../../../provider/tests/serving/network.rs"]
