@@ -91,7 +91,7 @@ pub struct DemoArgs {
     /// Print one JSON object instead of screens.
     #[arg(long)]
     pub json: bool,
-    /// How many held-out samples to ask about, both models together.
+    /// How many held-out samples to ask about, all models together.
     #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
     pub questions: u32,
     /// Share of all datagrams that do not arrive, from 0 to 0.5.

@@ -192,3 +192,11 @@ fn free_tcp_ports(count: usize) -> std::io::Result<Vec<SocketAddr>> {
         .collect();
     listeners?.iter().map(TcpListener::local_addr).collect()
 }
+/// The shipped models that provider `number`, counted from 0, serves of all `providers`: each in
+/// turn takes one.
+#[must_use]
+pub fn share(number: usize, providers: usize) -> Vec<String> {
+    let shipped = compiler::shipped().iter().skip(number);
+    let own = shipped.step_by(providers.max(1));
+    own.map(|model| model.name.to_owned()).collect()
+}

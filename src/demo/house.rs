@@ -15,7 +15,7 @@ use crate::demo::inspector::Inspector;
 use crate::dummy_inputs;
 use crate::exit::Fault;
 use crate::node::{Part, play};
-use crate::plan::{Counts, Plan};
+use crate::plan::{Counts, Plan, share};
 
 /// A network that runs until it is dropped or stopped.
 pub struct House {
@@ -90,12 +90,7 @@ impl House {
             if node.role == Role::Provider {
                 // The last gateways are the providers', the first is the asker's.
                 part.gateway = gateways.iter().rev().nth(providers).copied();
-                let shipped = compiler::shipped();
-                part.models = shipped
-                    .get(providers % shipped.len())
-                    .map(|model| model.name.to_owned())
-                    .into_iter()
-                    .collect();
+                part.models = share(providers, counts.providers);
                 providers += 1;
             }
             let tapped = services.with_tap(Tap::new(&node.name, inspector.clone()));
@@ -174,12 +169,11 @@ impl House {
     /// The provider that serves a shipped model.
     #[must_use]
     pub fn provider_of(&self, model: &str) -> String {
-        let shipped = compiler::shipped();
-        let place = shipped
-            .iter()
-            .position(|shipped| shipped.name == model)
-            .unwrap_or(0);
-        format!("provider-{}", place + 1)
+        let providers = self.plan.nodes.iter();
+        let providers = providers.filter(|node| node.role == Role::Provider).count();
+        let serves = |number: &usize| share(*number, providers).iter().any(|name| name == model);
+        let number = (0..providers).find(serves).unwrap_or(0);
+        format!("provider-{}", number + 1)
     }
 
     /// The mailbox of a provider, as bytes to search for.

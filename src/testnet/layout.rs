@@ -10,7 +10,7 @@ use store::StateDir;
 
 use super::{Failure, IDENTITY_KEY, NETWORK_FILE};
 use crate::config::{LinkSection, MetricsSection, NODE_FILE, NodeConfig, ProviderSection, Role};
-use crate::plan::{Counts, Plan, PlannedNode};
+use crate::plan::{Counts, Plan, PlannedNode, share};
 use crate::{network_file, services};
 
 pub(super) fn prepare_directory(dir: &Path) -> Result<(), Failure> {
@@ -51,8 +51,16 @@ pub(super) fn draw(start_up: Duration) -> Result<Plan, Failure> {
 /// # Errors
 /// A sentence, if something cannot be written.
 pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<String>, Failure> {
+    let is_provider = |node: &&PlannedNode| node.role == Role::Provider;
+    let providers = plan.nodes.iter().filter(is_provider).count();
+    let mut number = 0;
     for node in &plan.nodes {
-        lay_out_node(dir, node)?;
+        let mut models = Vec::new();
+        if is_provider(&node) {
+            models = share(number, providers);
+            number += 1;
+        }
+        lay_out_node(dir, node, models)?;
     }
     // Last: its presence says that the directory is complete.
     let path = dir.join(NETWORK_FILE);
@@ -61,17 +69,12 @@ pub fn lay_out(dir: &Path, plan: &Plan) -> Result<Vec<String>, Failure> {
     Ok(plan.nodes.iter().map(|node| node.name.clone()).collect())
 }
 
-fn lay_out_node(dir: &Path, node: &PlannedNode) -> Result<(), Failure> {
+fn lay_out_node(dir: &Path, node: &PlannedNode, models: Vec<String>) -> Result<(), Failure> {
     let home = dir.join(&node.name);
     fs::create_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
     StateDir::open(home.join("data"))
         .and_then(|data| data.key_file(IDENTITY_KEY).create(node.seed.as_ref()))
         .map_err(|e| e.to_string())?;
-    let models = match (node.role, node.name.as_str()) {
-        (Role::Provider, "provider-1") => vec!["tumour".to_owned()],
-        (Role::Provider, "provider-2") => vec!["digits".to_owned()],
-        _ => Vec::new(),
-    };
     let config = NodeConfig {
         role: node.role,
         name: node.name.clone(),

@@ -33,7 +33,7 @@ fn kept(name: &str) -> String {
 fn a_provider_serves_model_files_that_come_and_go() {
     let home = tempfile::tempdir().unwrap();
     let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
-    let (wine, iris) = (path("wine.subrosa"), path("iris.subrosa"));
+    let (wine, iris) = (path("my-wine.subrosa"), path("iris.subrosa"));
     for (model, set, file) in [
         ("wine-forest-scaled", "wine", &wine),
         ("iris-forest-small", "iris", &iris),
@@ -53,18 +53,18 @@ fn a_provider_serves_model_files_that_come_and_go() {
     nothing_lies_in_plain(Path::new(provider), &wine);
 
     // While it runs.
-    assert_eq!(served(&net), Some(2));
+    assert_eq!(served(&net), Some(3));
     let added = done(&net.run(&["provider", "add", provider, &iris, "--json"]));
     assert_eq!(added["added"], "iris");
-    wait_until(|| served(&net) == Some(3));
+    wait_until(|| served(&net) == Some(4));
     let listed = done(&net.run(&["provider", "list", provider, "--json"]));
-    assert_eq!(listed["models"], serde_json::json!(["iris", "wine"]));
+    assert_eq!(listed["models"], serde_json::json!(["iris", "my-wine"]));
     done(&net.run(&["provider", "remove", provider, "iris", "--json"]));
-    wait_until(|| served(&net) == Some(2));
+    wait_until(|| served(&net) == Some(3));
 
     refused(
-        &net.run(&["provider", "remove", provider, "wines"]),
-        "did you mean \"wine\"?",
+        &net.run(&["provider", "remove", provider, "my-wines"]),
+        "did you mean \"my-wine\"?",
     );
     let mix = net.path().join("mix-1");
     refused(
@@ -84,7 +84,7 @@ fn asked_through_the_network(net: &Testnet, rows: &str) {
     let (_, row) = samples.lines().nth(1).unwrap().split_once(',').unwrap();
     fs::write(rows, row).unwrap();
     let network = net.network();
-    let ask = ["ask", "--network", &network, "--model", "wine", "--json"];
+    let ask = ["ask", "--network", &network, "--model", "my-wine", "--json"];
     let output = (0..6)
         .map(|_| net.run(&[&ask[..], &["--input", rows]].concat()))
         .find(|output| output.status.success());
@@ -95,11 +95,11 @@ fn asked_through_the_network(net: &Testnet, rows: &str) {
 /// The file is nowhere in the provider's directory, and what is there is for its owner alone.
 fn nothing_lies_in_plain(provider: &Path, model: &str) {
     let plain = fs::read(model).unwrap();
-    let sealed = fs::read(provider.join("data/models/wine.age")).unwrap();
+    let sealed = fs::read(provider.join("data/models/my-wine.age")).unwrap();
     assert!(sealed.len() > plain.len());
     let middle = &plain[plain.len() / 2..][..32];
     assert!(sealed.windows(middle.len()).all(|part| part != middle));
-    assert!(!provider.join("data/models/wine.subrosa").exists());
+    assert!(!provider.join("data/models/my-wine.subrosa").exists());
 }
 
 /// How many models provider-1 says it serves, on its page of counters.

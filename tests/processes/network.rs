@@ -13,7 +13,7 @@ use crate::testnet::{PROGRAM, Testnet};
 #[test]
 fn a_testnet_answers_whoever_asks_and_whatever_breaks() {
     let net = Testnet::up();
-    lists_two_models(&net);
+    lists_every_shipped_model(&net);
     answers_every_kind_of_file(&net);
     says_what_is_wrong_with_a_question(&net);
     answers_a_stream_of_json(&net);
@@ -24,7 +24,7 @@ fn a_testnet_answers_whoever_asks_and_whatever_breaks() {
     logs_tell_no_client(&net);
 }
 
-fn lists_two_models(net: &Testnet) {
+fn lists_every_shipped_model(net: &Testnet) {
     let output = net.run(&["models", "--network", &net.network(), "--json"]);
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let names: Vec<&str> = listed["models"]
@@ -33,7 +33,7 @@ fn lists_two_models(net: &Testnet) {
         .iter()
         .map(|m| m["name"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["digits", "tumour"]);
+    assert_eq!(names, ["digits", "digits-cnn", "tumour", "wine"]);
 }
 
 /// Held-out questions of a shipped model, and their true labels.
@@ -117,7 +117,7 @@ fn says_what_is_wrong_with_a_question(net: &Testnet) {
             said.lines().last().unwrap().to_owned(),
         )
     };
-    let expected = "ask: no model \"tumor\"; did you mean \"tumour\"? (subrosa models lists 2)";
+    let expected = "ask: no model \"tumor\"; did you mean \"tumour\"? (subrosa models lists 4)";
     assert_eq!(ask("tumor"), (Some(2), expected.to_owned()));
     let expected = "tumour: expected 30 numbers, got 29 (short.csv, line 1)";
     assert_eq!(ask("tumour"), (Some(2), expected.to_owned()));

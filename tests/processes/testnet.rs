@@ -55,7 +55,7 @@ impl Testnet {
             listed["models"].as_array().map(Vec::len)
         };
         let listed = (0..ATTEMPTS).find_map(|_| models());
-        assert_eq!(listed, Some(2), "{}", testnet.logs());
+        assert_eq!(listed, Some(4), "{}", testnet.logs());
         testnet
     }
 

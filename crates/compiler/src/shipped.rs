@@ -6,7 +6,7 @@ use crate::{ImportOptions, InputScale, Model, ModelError, ModelSource};
 /// A model that ships with the project.
 #[derive(Debug, Clone, Copy)]
 pub struct Shipped {
-    /// Its name: `tumour` or `digits`.
+    /// Its name: `tumour`, `digits`, `wine` or `digits-cnn`.
     pub name: &'static str,
     /// One line for people.
     pub description: &'static str,
@@ -34,7 +34,7 @@ pub const fn shipped() -> &'static [Shipped] {
     &SHIPPED
 }
 
-static SHIPPED: [Shipped; 2] = [
+static SHIPPED: [Shipped; 4] = [
     Shipped {
         name: "tumour",
         description: "Breast mass from 30 measurements of cell nuclei: malignant or benign.",
@@ -49,6 +49,24 @@ static SHIPPED: [Shipped; 2] = [
         description: "Handwritten digit from 8 x 8 grey pixels, 0 to 16.",
         labels: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
         onnx: include_bytes!("../../../models/digits/model.onnx"),
+        input_scale: InputScale::Shared,
+        calibration: include_str!("../../../models/digits/calibration.csv"),
+        samples: include_str!("../../../models/digits/samples.csv"),
+    },
+    Shipped {
+        name: "wine",
+        description: "Cultivar of a wine from 13 measurements, by a forest of trees.",
+        labels: &["first", "second", "third"],
+        onnx: include_bytes!("../../../models/classic/wine-forest-scaled.onnx"),
+        input_scale: InputScale::PerElement,
+        calibration: include_str!("../../../models/classic/wine.calibration.csv"),
+        samples: include_str!("../../../models/classic/wine.samples.csv"),
+    },
+    Shipped {
+        name: "digits-cnn",
+        description: "Handwritten digit from 8 x 8 grey pixels, by convolutions.",
+        labels: &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+        onnx: include_bytes!("../../../models/convolution/model.onnx"),
         input_scale: InputScale::Shared,
         calibration: include_str!("../../../models/digits/calibration.csv"),
         samples: include_str!("../../../models/digits/samples.csv"),
@@ -115,7 +133,13 @@ mod tests {
 
     #[test]
     fn every_shipped_model_answers_its_held_out_samples() {
-        let wanted = [("tumour", 30, 114, 112), ("digits", 64, 200, 196)];
+        let wanted = [
+            ("tumour", 30, 114, 112),
+            ("digits", 64, 200, 196),
+            ("wine", 13, 59, 58),
+            ("digits-cnn", 64, 200, 195),
+        ];
+        assert_eq!(shipped().len(), wanted.len());
         for (shipped, (name, elements, count, right)) in shipped().iter().zip(wanted) {
             let model = shipped.model().unwrap();
             assert_eq!(
