@@ -1,5 +1,6 @@
 //! Bad paths: loss, disorder, small datagrams, cuts, and addresses that change.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -154,6 +155,39 @@ async fn a_client_keeps_its_link_when_its_address_changes() {
     assert_eq!(host.mesh.counts().moved, 0);
     host.stays_silent().await;
     guest.stays_silent().await;
+}
+
+#[tokio::test]
+async fn a_client_reaches_a_node_by_whichever_family_of_addresses_answers() {
+    let mut config = node(1).with_guests();
+    config.listen = Some((Ipv6Addr::LOCALHOST, 0).into());
+    let mut six = Node::new(config).await;
+    assert!(six.address().is_ipv6());
+    let mut four = Node::new(node(2).with_guests()).await;
+    let mut config = client();
+    config.limits.handshake = Duration::from_secs(2);
+    let mut guest = Node::new(config).await;
+    // Nobody is at the first address of either.
+    let nobody: SocketAddr = (Ipv4Addr::LOCALHOST, 9).into();
+    let nobody_six: SocketAddr = (Ipv6Addr::LOCALHOST, 9).into();
+    let entries = vec![
+        (six.id(), vec![nobody, six.address()]),
+        (four.id(), vec![nobody_six, four.address()]),
+    ];
+    guest.mesh.set_neighbours(entries, vec![]);
+    let up = [guest.up().await, guest.up().await];
+    assert!(up.contains(&Peer::Node(six.id())) && up.contains(&Peer::Node(four.id())));
+    for host in [&mut six, &mut four] {
+        let peer = host.up().await;
+        let sent = numbered(20);
+        let there = Peer::Node(host.id());
+        guest.mesh.send(there, sent.clone()).unwrap();
+        host.mesh.send(peer, sent.clone()).unwrap();
+        assert!(host.gather(peer, 20).await.0 == sent);
+        assert!(guest.gather(there, 20).await.0 == sent);
+        let seen = host.mesh.remote(peer).unwrap();
+        assert_eq!(seen.is_ipv6(), host.address().is_ipv6());
+    }
 }
 
 #[tokio::test]
