@@ -18,6 +18,7 @@ use crate::scenario::{Node, Scenario};
 use crate::seat::{Input, Output, Seat, Way};
 use crate::trace::Trace;
 use crate::uplink::guest;
+use crate::wrong_clock::ByWrongClock;
 
 /// The network, with everything that is under way.
 pub(crate) struct Network<'a> {
@@ -139,6 +140,11 @@ impl<'a> Network<'a> {
     /// Seats a node; it starts with the run.
     pub(crate) fn seat(&mut self, node: Node, id: Option<NodeId>, seat: Box<dyn Seat>) {
         self.ids.extend(id.map(|id| (id, node)));
+        let mut clocks = self.scenario.harm.clocks.iter();
+        let seat = match clocks.find(|(off, _)| *off == node) {
+            Some((_, clock)) => Box::new(ByWrongClock::new(seat, *clock)),
+            None => seat,
+        };
         let slot = Slot {
             seat,
             id,

@@ -82,6 +82,17 @@ pub struct Harm {
     pub mix_loss: f64,
     /// Times at which nodes are cut off.
     pub cuts: Vec<Cut>,
+    /// Nodes whose clocks are off.
+    pub clocks: Vec<(Node, WrongClock)>,
+}
+
+/// How far a clock is off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrongClock {
+    /// It shows an earlier time.
+    Behind(Duration),
+    /// It shows a later time.
+    Ahead(Duration),
 }
 
 /// A partition: no frame and no call passes between these nodes and all others.
@@ -136,7 +147,7 @@ pub enum ScenarioError {
     /// The time between two checkpoints is zero.
     #[error("the time between two checkpoints is zero")]
     Checkpoint,
-    /// A fault or a cut of a node that is not there.
+    /// A fault, a cut or a clock of a node that is not there.
     #[error("a fault names a node that is not there")]
     Fault,
     /// A session of a client or provider that is not there.
@@ -170,7 +181,9 @@ impl Scenario {
             return Err(ScenarioError::Session);
         }
         let cut_off = self.harm.cuts.iter().flat_map(|cut| &cut.nodes);
-        let mut named = self.faults.iter().map(|fault| &fault.node).chain(cut_off);
+        let off = self.harm.clocks.iter().map(|(node, _)| node);
+        let hit = self.faults.iter().map(|fault| &fault.node);
+        let mut named = hit.chain(cut_off).chain(off);
         if named.all(|node| self.has(*node)) {
             Ok(())
         } else {

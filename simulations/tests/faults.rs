@@ -13,7 +13,7 @@ use directory::Parameters;
 use sphinx::Geometry;
 use subrosa_simulations::{
     Counts, Cut, Ending, Fault, Harm, LinkLaw, Node, Observer, Questions, Report, Scenario,
-    Sighting, run_observed,
+    Sighting, WrongClock, run_observed,
 };
 use traffic::{Rate, Rates};
 
@@ -119,10 +119,10 @@ fn each_has_its_end(report: &Report) {
 #[test]
 fn a_minute_without_one_layer_moves_not_one_slot_of_a_client() {
     for (seed, loss) in [(21, 0.0), (22, 0.01)] {
-        let calm = town(seed, loss, 260);
+        let calm = town(seed, loss, 230);
         let cut = Cut {
             nodes: vec![Node::Mix(1)],
-            at: seconds(50),
+            at: seconds(40),
             lasts: seconds(60),
         };
         let parted = Scenario {
@@ -138,20 +138,20 @@ fn a_minute_without_one_layer_moves_not_one_slot_of_a_client() {
         each_has_its_end(&report);
         assert!(report.links.cut > 200, "{}", report.links.cut);
         let sent: usize = slots.0.values().map(Vec::len).sum();
-        assert!(sent > 1_500 && slots.0.len() == 3, "{sent}");
+        assert!(sent > 1_300 && slots.0.len() == 3, "{sent}");
         assert!(slots == undisturbed, "a slot moved");
         // None of those asked in the middle is answered, all of those asked after the alarms are.
         let mut late = 0;
         for question in &report.questions {
             let answered = matches!(question.ending, Some(Ending::Answered { .. }));
             let due = question.at + DEADLINE;
-            assert!(!answered || question.at < seconds(50) || due > seconds(110));
-            if question.at > seconds(185) {
+            assert!(!answered || question.at < seconds(40) || due > seconds(100));
+            if question.at > seconds(172) {
                 assert!(answered, "{question:?}");
                 late += 1;
             }
         }
-        assert!(late > 5);
+        assert!(late >= 4);
         println!(
             "{loss} of the frames lost: {} of {} answered, {} without the partition",
             report.answered(),
@@ -172,7 +172,7 @@ fn whoever_is_killed_while_questions_are_under_way_each_has_its_end() {
         Node::Gateway(1),
         Node::Provider(0),
     ];
-    let begins = |place: usize| seconds(20 + 30 * place as u64);
+    let begins = |place: usize| seconds(20 + 20 * place as u64);
     let faults = nodes.into_iter().enumerate().map(|(place, node)| Fault {
         node,
         at: begins(place),
@@ -182,9 +182,9 @@ fn whoever_is_killed_while_questions_are_under_way_each_has_its_end() {
         faults: faults.collect(),
         questions: Questions {
             every: seconds(1),
-            ..town(23, 0.0, 300).questions
+            ..town(23, 0.0, 210).questions
         },
-        ..town(23, 0.0, 300)
+        ..town(23, 0.0, 210)
     };
     let (report, _) = observe(&scenario);
     each_has_its_end(&report);
@@ -200,4 +200,74 @@ fn whoever_is_killed_while_questions_are_under_way_each_has_its_end() {
     let share = report.answered() as f64 / report.questions.len() as f64;
     println!("{} of {}", report.answered(), report.questions.len());
     assert!(share > 0.85, "{share}");
+}
+
+/// Two epochs; as in real networks a step of a vote is longer than what clocks may be off.
+fn two_epochs(seed: u64, clocks: Vec<(Node, WrongClock)>) -> Scenario {
+    let town = town(seed, 0.0, 380);
+    Scenario {
+        parameters: Parameters {
+            epoch: seconds(320),
+            vote_step: seconds(32),
+            ..town.parameters.clone()
+        },
+        questions: Questions {
+            // By a clock that is behind the network begins later.
+            first: seconds(20),
+            every: seconds(10),
+            ..town.questions
+        },
+        harm: Harm {
+            clocks,
+            ..Harm::default()
+        },
+        ..town
+    }
+}
+
+#[test]
+fn clocks_ten_seconds_off_lose_no_question() {
+    let (behind, ahead) = (
+        WrongClock::Behind(seconds(10)),
+        WrongClock::Ahead(seconds(10)),
+    );
+    let clocks = vec![
+        (Node::Authority(0), behind),
+        (Node::Authority(1), ahead),
+        (Node::Mix(0), behind),
+        (Node::Mix(1), ahead),
+        (Node::Gateway(0), behind),
+        (Node::Provider(0), ahead),
+        (Node::Client(0), behind),
+        (Node::Client(1), ahead),
+    ];
+    let (report, _) = observe(&two_epochs(24, clocks));
+    each_has_its_end(&report);
+    println!("{} of {}", report.answered(), report.questions.len());
+    assert!(report.newest_epoch.0 >= 2);
+    assert_eq!(report.answered(), report.questions.len());
+}
+
+#[test]
+fn a_client_and_a_provider_ten_minutes_off_stay_out_and_disturb_nobody() {
+    let (behind, ahead) = (
+        WrongClock::Behind(seconds(600)),
+        WrongClock::Ahead(seconds(600)),
+    );
+    let clocks = vec![
+        (Node::Authority(3), behind),
+        (Node::Provider(1), ahead),
+        (Node::Client(0), behind),
+        (Node::Client(1), ahead),
+    ];
+    let (report, slots) = observe(&two_epochs(25, clocks));
+    assert_eq!(report.imbalances, []);
+    assert!(report.newest_epoch.0 >= 2);
+    assert!(!slots.0.contains_key(&Node::Client(0)), "it sends nothing");
+    assert!(!slots.0.contains_key(&Node::Client(1)), "nor does it");
+    // Clients ask in turn: every third question is that of the one whose clock is right.
+    for (number, question) in report.questions.iter().enumerate() {
+        let answered = matches!(question.ending, Some(Ending::Answered { exact: true, .. }));
+        assert_eq!(answered, number % 3 == 2, "{question:?}");
+    }
 }
