@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use directory::{
-    AuthorityEntry, Consensus, Document, DocumentHash, Identity, Network, NetworkDraft,
-    NodeDescriptor, NodeDraft, Parameters, Previous, Role, sign_document,
+    AuthorityEntry, ClockReading, Consensus, Document, DocumentHash, Identity, Network,
+    NetworkDraft, NodeDescriptor, NodeDraft, Parameters, Previous, Role, sign_document,
 };
 use link::{Clock, Entropy, Frame, IdentitySeed, Mesh, MeshConfig, MeshEvent, Peer, Services};
 use rand::CryptoRng;
 use sphinx::{Geometry, Packet, Peeled, SecretKey};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use wire::{Call, CallRefused, Encode, Epoch, NodeId, NodeName, Register, Reply, Time};
+use wire::{Call, Encode, Epoch, NodeId, NodeName, Register, Reply, Time};
 
 const NODES: u8 = 4;
 
@@ -28,7 +28,13 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn start() -> Self {
+        Self::whose_authority_is_ahead(Duration::ZERO).await
+    }
+
+    /// One that hands on what an authority shows whose clock is so far ahead.
+    pub(crate) async fn whose_authority_is_ahead(by: Duration) -> Self {
         let services = services();
+        let shown = Arc::clone(&services.clock);
         let network = Arc::new(network(services.clock.now()));
         let frame_len = Geometry::DEFAULT.frame_len();
         let seed = IdentitySeed::from([NODES; 32]);
@@ -41,6 +47,8 @@ impl Gateway {
         let desk = Desk {
             mesh: mesh.clone(),
             consensus,
+            authority: (Arc::clone(&network), by),
+            clock: shown,
             registers,
             attaches,
             guests,
@@ -81,6 +89,8 @@ impl Gateway {
 struct Desk {
     mesh: Mesh,
     consensus: Vec<u8>,
+    authority: (Arc<Network>, Duration),
+    clock: Arc<dyn Clock>,
     registers: mpsc::Sender<Register>,
     attaches: mpsc::Sender<()>,
     guests: watch::Sender<Option<Peer>>,
@@ -116,7 +126,12 @@ impl Desk {
                 self.attaches.send(()).await.unwrap();
                 Reply::Done
             }
-            Call::Clocks => Reply::Refused(CallRefused::NotYet),
+            Call::Clocks => {
+                let (network, ahead) = &self.authority;
+                let shows = self.clock.now().after(*ahead);
+                let reading = ClockReading::sign(&identity(50), network, shows);
+                Reply::Clocks(reading.alone())
+            }
             _ => panic!("not expected here"),
         }
     }

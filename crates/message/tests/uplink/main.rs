@@ -6,7 +6,7 @@ mod gateway;
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::Topology;
+use directory::{ClockSkew, DirectoryError, Topology};
 use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sphinx::Packet;
@@ -149,6 +149,28 @@ async fn a_core_that_does_not_fit_ends_the_uplink_with_its_reason() {
     let unfit = UplinkStatus::Unfit(EdgeError::UnknownClass);
     assert!(refused == Some(unfit) || refused == Some(UplinkStatus::Closed));
     timeout(PATIENCE, handle.closed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_ten_minutes_off_ends_all_sending_and_says_so() {
+    let ahead = Duration::from_secs(600);
+    let gateway = Gateway::whose_authority_is_ahead(ahead).await;
+    let mut handle = uplink(&gateway, 1).await.handle();
+    let skewed = |status: &UplinkStatus| {
+        let UplinkStatus::NoDocument(Some(DirectoryError::ClockSkew(skew))) = status else {
+            return false;
+        };
+        matches!(skew, ClockSkew::Behind { seconds } if (590..=610).contains(seconds))
+    };
+    let told = async {
+        while !skewed(&handle.status()) {
+            handle.changed().await;
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap();
+    // It does not register again: nobody is told that it could send.
+    let ready = timeout(Duration::from_millis(300), handle.ready()).await;
+    assert!(ready.is_err(), "{:?}", handle.status());
 }
 
 #[tokio::test]

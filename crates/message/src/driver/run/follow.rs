@@ -27,7 +27,13 @@ where
         while let Some(event) = self.subscriber.poll_event() {
             match event {
                 SubscriberEvent::NeedDescriptor(epoch) => self.offer(now, epoch),
-                SubscriberEvent::Document(_) | SubscriberEvent::Clock(_) => self.look_at = now,
+                SubscriberEvent::Document(_) => self.look_at = now,
+                SubscriberEvent::Clock(right) => {
+                    if let Err(skew) = right {
+                        tracing::error!(%skew, "nothing is sent");
+                    }
+                    self.look_at = now;
+                }
                 SubscriberEvent::DocumentRefused { why, .. } => {
                     tracing::warn!(%why, "document refused");
                     if self.core.is_none() {
