@@ -106,6 +106,9 @@ pub enum TestnetCommand {
     Up {
         /// A new or empty directory, or one that `testnet up` made before.
         dir: PathBuf,
+        /// A model file for provider-1 to serve too; may be given again.
+        #[arg(long = "model", value_name = "MODEL")]
+        models: Vec<PathBuf>,
         /// Print one JSON object.
         #[arg(long)]
         json: bool,

@@ -37,7 +37,11 @@ pub fn command(command: &ShelfCommand) -> Result<(), Fault> {
     writeln!(std::io::stdout().lock(), "{line}").map_err(Fault::output)
 }
 
-fn add(dir: &Path, path: &Path) -> Result<String, Fault> {
+/// Seals the model file at `path` into the state of the provider in `dir`; its name.
+///
+/// # Errors
+/// As [`command`].
+pub fn add(dir: &Path, path: &Path) -> Result<String, Fault> {
     let config = config(dir)?;
     let network = network_file::read(&config.network).map_err(Fault::usage)?;
     let model = model::read(path)?;

@@ -17,7 +17,7 @@ use crate::cli::TestnetCommand;
 use crate::config::NodeConfig;
 use crate::exit::Fault;
 use crate::progress::Progress;
-use crate::{network_file, scrape, services};
+use crate::{model, network_file, scrape, services, shelf};
 
 pub use layout::lay_out;
 use layout::{draw, nodes, prepare_directory, remove};
@@ -58,8 +58,8 @@ pub struct NodeStatus {
 /// [`Fault`] with a sentence for the person who asked.
 pub async fn command(command: TestnetCommand) -> Result<(), Fault> {
     match command {
-        TestnetCommand::Up { dir, json } => {
-            let up = interruptible(&dir, json).await?;
+        TestnetCommand::Up { dir, models, json } => {
+            let up = interruptible(&dir, &models, json).await?;
             if json {
                 print_json(&up)
             } else {
@@ -99,11 +99,15 @@ pub async fn command(command: TestnetCommand) -> Result<(), Fault> {
 }
 
 /// Ctrl-C while the network starts leaves no process behind.
-async fn interruptible(dir: &Path, json: bool) -> Result<Up, Fault> {
+async fn interruptible(dir: &Path, models: &[PathBuf], json: bool) -> Result<Up, Fault> {
+    // Before anything is made.
+    for path in models {
+        model::read(path)?;
+    }
     prepare_directory(dir).map_err(|why| Fault::usage(format!("testnet: {why}")))?;
     let progress = Progress::for_people(json);
     let outcome = tokio::select! {
-        outcome = up(dir, &progress) => Some(outcome),
+        outcome = up(dir, models, &progress) => Some(outcome),
         _ = tokio::signal::ctrl_c() => None,
     };
     match outcome {
@@ -162,21 +166,25 @@ fn table(rows: &[NodeStatus]) -> String {
     text
 }
 
-/// Writes configs and keys into `dir`, which is empty, starts every node, waits until models are listed.
+/// Writes configs and keys into `dir`, which is empty, gives provider-1 `models`, starts every node,
+/// waits until all models are listed.
 ///
 /// # Errors
 /// A sentence naming what failed; what was started is stopped again.
-pub async fn up(dir: &Path, progress: &Progress) -> Result<Up, Failure> {
+pub async fn up(dir: &Path, models: &[PathBuf], progress: &Progress) -> Result<Up, Failure> {
     let started = services().clock.now();
     let mut start_up = START_UP;
     let nodes = loop {
         let nodes = lay_out(dir, &draw(start_up)?)?;
+        for path in models {
+            shelf::add(&dir.join("provider-1"), path).map_err(|e| e.line().to_owned())?;
+        }
         progress.say(&format!(
             "{} nodes laid out in {}",
             nodes.len(),
             dir.display()
         ));
-        match start_and_wait(dir, &nodes, progress).await {
+        match start_and_wait(dir, &nodes, models.len(), progress).await {
             Ok(()) => break nodes,
             Err(NotReady::Slow) if start_up == START_UP => {
                 progress.say("too slow for the first vote; once more with more time");
@@ -296,7 +304,12 @@ pub async fn down(dir: &Path) -> Result<usize, Failure> {
     Ok(running_now.len())
 }
 
-async fn start_and_wait(dir: &Path, nodes: &[String], progress: &Progress) -> Result<(), NotReady> {
+async fn start_and_wait(
+    dir: &Path,
+    nodes: &[String],
+    added: usize,
+    progress: &Progress,
+) -> Result<(), NotReady> {
     for node in nodes {
         spawn(dir, node).map_err(NotReady::Other)?;
     }
@@ -304,12 +317,18 @@ async fn start_and_wait(dir: &Path, nodes: &[String], progress: &Progress) -> Re
     let network = network_file::read(&dir.join(NETWORK_FILE));
     let network = network.map_err(|e| NotReady::Other(e.to_string()))?;
     let to_genesis = network.genesis().since(services().clock.now());
-    let listed = all_models_listed(dir, nodes, network);
+    let models = compiler::shipped().len() + added;
+    let listed = all_models_listed(dir, nodes, models, network);
     let outcome = tokio::time::timeout(to_genesis + READY_WITHIN, listed).await;
     outcome.unwrap_or(Err(NotReady::Slow))
 }
 
-async fn all_models_listed(dir: &Path, nodes: &[String], network: Network) -> Result<(), NotReady> {
+async fn all_models_listed(
+    dir: &Path,
+    nodes: &[String],
+    models: usize,
+    network: Network,
+) -> Result<(), NotReady> {
     loop {
         if let Some(node) = nodes.iter().find(|node| running(dir, node).is_none()) {
             return Err(NotReady::Ended(node.clone()));
@@ -319,7 +338,7 @@ async fn all_models_listed(dir: &Path, nodes: &[String], network: Network) -> Re
             .connect(services())
             .await;
         if let Ok(client) = joined {
-            let complete = client.models().len() >= compiler::shipped().len();
+            let complete = client.models().len() >= models;
             client.close().await;
             // The first document is there: who is not in it comes an epoch later.
             return if complete {

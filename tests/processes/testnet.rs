@@ -22,8 +22,14 @@ static ALONE: Mutex<()> = Mutex::new(());
 impl Testnet {
     /// Starts one and waits until it is ready.
     pub(crate) fn up() -> Self {
+        Self::up_with(&[])
+    }
+
+    /// As [`Self::up`], with more arguments.
+    pub(crate) fn up_with(arguments: &[&str]) -> Self {
         let testnet = Self::empty();
-        let output = testnet.run(&["testnet", "up", testnet.dir(), "--json"]);
+        let up = ["testnet", "up", testnet.dir(), "--json"];
+        let output = testnet.run(&[&up[..], arguments].concat());
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{text}{said}{}", testnet.logs());
@@ -56,24 +62,6 @@ impl Testnet {
         };
         let listed = (0..ATTEMPTS).find_map(|_| models());
         assert_eq!(listed, Some(4), "{}", testnet.logs());
-        testnet
-    }
-
-    /// Starts one whose provider-1 was given a model file before, and waits until it is ready.
-    pub(crate) fn serving(model: &str) -> Self {
-        let testnet = Self::empty();
-        let services = subrosa::services();
-        let (now, mut rng) = (services.clock.now(), services.entropy.rng());
-        let (counts, parameters) = (Counts::default(), Parameters::demo());
-        let plan = Plan::draw(now, &mut *rng, counts, parameters, START_UP).unwrap();
-        std::fs::create_dir_all(testnet.path()).unwrap();
-        let nodes = subrosa::testnet::lay_out(&testnet.path(), &plan).unwrap();
-        let provider = testnet.path().join("provider-1");
-        let added = testnet.run(&["provider", "add", provider.to_str().unwrap(), model]);
-        assert!(added.status.success(), "{added:?}");
-        for node in &nodes {
-            testnet.start(node);
-        }
         testnet
     }
 
