@@ -1,6 +1,6 @@
 //! `subrosa model`: from somebody's ONNX file to a file that runs the same everywhere.
 
-mod bench;
+pub mod bench;
 mod import;
 mod inspect;
 mod report;

@@ -17,12 +17,26 @@ use crate::SystemClock;
 use crate::cli::ModelBenchArgs;
 use crate::exit::Fault;
 
-/// Microseconds a run.
-struct Times {
-    warm: f64,
-    fresh: f64,
-    interpreter: f64,
-    onnxruntime: Result<f64, String>,
+/// Microseconds a run on one thread, the least of several rounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Times {
+    /// In an instance that ran before.
+    pub warm: f64,
+    /// In an instance of its own, as providers run it.
+    pub fresh: f64,
+    /// In the reference interpreter.
+    pub interpreter: f64,
+    /// Of the float model in onnxruntime; or why there is no number.
+    pub onnxruntime: Result<f64, String>,
+}
+
+/// Whom to ask for onnxruntime's time.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'a> {
+    /// A Python that has onnxruntime and numpy.
+    pub python: &'a Path,
+    /// The model's ONNX file.
+    pub onnx: &'a Path,
 }
 
 /// `subrosa model bench`
@@ -31,7 +45,9 @@ struct Times {
 /// [`Fault`]: usage if it is no model file.
 pub(super) fn command(args: &ModelBenchArgs) -> Result<(), Fault> {
     let model = super::read(&args.file)?;
-    let times = measure(&model, args)?;
+    let python = &args.python;
+    let peer = args.onnx.as_deref().map(|onnx| Peer { python, onnx });
+    let times = measure(&model, peer, args.time)?;
     let mut out = std::io::stdout().lock();
     let beside = times.onnxruntime.as_ref();
     if args.json {
@@ -76,23 +92,27 @@ pub(super) fn command(args: &ModelBenchArgs) -> Result<(), Fault> {
     Ok(())
 }
 
-fn measure(model: &Model, args: &ModelBenchArgs) -> Result<Times, Fault> {
+/// Times `model`, `each` long a measurement.
+///
+/// # Errors
+/// [`Fault`] if it does not run.
+pub fn measure(model: &Model, peer: Option<Peer<'_>>, each: Duration) -> Result<Times, Fault> {
     let loaded = super::load(model)?;
     let inputs = inputs(model);
     let mut instance = loaded.instance().map_err(Fault::failed)?;
-    let warm = time(args.time, &inputs, |input| {
+    let warm = time(each, &inputs, |input| {
         instance.run(input).map(drop).map_err(Fault::failed)
     })?;
     // Its place in the pool is for the fresh ones.
     drop(instance);
-    let fresh = time(args.time, &inputs, |input| {
+    let fresh = time(each, &inputs, |input| {
         loaded.run(input).map(drop).map_err(Fault::failed)
     })?;
-    let interpreter = time(args.time, &inputs, |input| {
+    let interpreter = time(each, &inputs, |input| {
         model.graph.run(input).map(drop).map_err(Fault::failed)
     })?;
-    let onnxruntime = match &args.onnx {
-        Some(onnx) => onnxruntime(args, onnx),
+    let onnxruntime = match peer {
+        Some(peer) => onnxruntime(peer, each),
         None => Err("name the model with --onnx".to_owned()),
     };
     Ok(Times {
@@ -140,19 +160,19 @@ fn time(
 }
 
 /// Microseconds a run of onnxruntime on one thread, or why there is no number.
-fn onnxruntime(args: &ModelBenchArgs, onnx: &Path) -> Result<f64, String> {
-    let said = Command::new(&args.python)
+fn onnxruntime(peer: Peer<'_>, each: Duration) -> Result<f64, String> {
+    let said = Command::new(peer.python)
         .args(["-c", SCRIPT])
-        .arg(onnx)
-        .arg(args.time.as_secs_f64().to_string())
+        .arg(peer.onnx)
+        .arg(each.as_secs_f64().to_string())
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
-        .map_err(|e| format!("{}: {e}", args.python.display()))?;
+        .map_err(|e| format!("{}: {e}", peer.python.display()))?;
     let text = String::from_utf8_lossy(&said.stdout);
     let number = text.trim().parse().ok().filter(|us: &f64| *us > 0.0);
     number.ok_or_else(|| {
-        let python = args.python.display();
+        let python = peer.python.display();
         format!("{python} has no onnxruntime that runs it; see --python")
     })
 }

@@ -8,5 +8,6 @@ mod compile;
 mod hosting;
 mod models;
 mod network;
+mod node;
 mod paths;
 mod testnet;
