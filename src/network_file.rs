@@ -54,6 +54,8 @@ struct NetworkFile {
 #[serde(deny_unknown_fields)]
 struct ParametersSection {
     epoch_ms: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_epoch_ms: Option<u32>,
     overlap_ms: u32,
     grace_epochs: u8,
     vote_step_ms: u32,
@@ -153,6 +155,7 @@ impl ParametersSection {
     fn of(parameters: &Parameters) -> Self {
         Self {
             epoch_ms: millis(parameters.epoch),
+            first_epoch_ms: parameters.first_epoch.map(millis),
             overlap_ms: millis(parameters.overlap),
             grace_epochs: parameters.grace,
             vote_step_ms: millis(parameters.vote_step),
@@ -176,6 +179,9 @@ impl ParametersSection {
             .collect();
         Ok(Parameters {
             epoch: Duration::from_millis(self.epoch_ms.into()),
+            first_epoch: self
+                .first_epoch_ms
+                .map(|first| Duration::from_millis(first.into())),
             overlap: Duration::from_millis(self.overlap_ms.into()),
             grace: self.grace_epochs,
             vote_step: Duration::from_millis(self.vote_step_ms.into()),
@@ -263,6 +269,7 @@ const NETWORK_KEYS: &[(&str, &[&str])] = &[
         "parameters",
         &[
             "epoch_ms",
+            "first_epoch_ms",
             "overlap_ms",
             "grace_epochs",
             "vote_step_ms",

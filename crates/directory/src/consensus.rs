@@ -48,8 +48,13 @@ impl Consensus {
             return Err(BadConsensus::ForeignNetwork);
         }
         let (ours, theirs) = (network.parameters(), &document.parameters);
-        if (ours.epoch, ours.vote_step, ours.geometry)
-            != (theirs.epoch, theirs.vote_step, theirs.geometry)
+        if (ours.epoch, ours.first_epoch, ours.vote_step, ours.geometry)
+            != (
+                theirs.epoch,
+                theirs.first_epoch,
+                theirs.vote_step,
+                theirs.geometry,
+            )
         {
             return Err(BadConsensus::ForeignParameters);
         }

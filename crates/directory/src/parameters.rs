@@ -13,6 +13,9 @@ use wire::{Decode, DecodeError, Encode, Reader, Writer};
 pub struct Parameters {
     /// Length of an epoch. Whole milliseconds, as every duration here.
     pub epoch: Duration,
+    /// Length of epoch 1 alone, if it is another: a service that publishes through the mixes can
+    /// be listed in epoch 2 at the earliest. Above zero.
+    pub first_epoch: Option<Duration>,
     /// How long after its epoch a Sphinx key is still accepted.
     pub overlap: Duration,
     /// For how many epochs a document may stand in for a missing newer one. At most
@@ -38,6 +41,8 @@ pub struct Parameters {
 impl Parameters {
     /// Most epochs of grace.
     pub const MAX_GRACE: u8 = 1;
+    /// The largest share of a gateway's clock that mixes' loops may take.
+    pub const MAX_LOOP_LOAD: f64 = 0.5;
     /// Most rate classes.
     pub const MAX_CLASSES: usize = 8;
     /// Steps of a vote from its lists to its epoch's start.
@@ -52,20 +57,60 @@ impl Parameters {
         Self {
             epoch: Duration::from_secs(600),
             vote_step: Duration::from_millis(500),
+            rates: Rates {
+                // 9 mixes' loops over 4 gateways take 4.5 slots a second of each. Six clients who
+                // ask five times a second put 30 items a second into mailboxes: 15 at each of
+                // two gateways if both providers keep theirs there. A third is in use.
+                gateway_loop: Rate::from_millihertz(60_000)
+                    .unwrap_or(Rates::default().gateway_loop),
+                ..Rates::default()
+            },
             local_addresses: true,
             ..Self::default()
         }
     }
 
+    /// The same, but for a first epoch just long enough for the vote on the second one.
+    #[must_use]
+    pub fn with_short_first_epoch(self) -> Self {
+        Self {
+            first_epoch: Some(self.shortest_epoch()),
+            ..self
+        }
+    }
+
+    /// Which share of a gateway's own clock the loops of `mixes` take, spread over `gateways`.
+    ///
+    /// Loops of mixes wait for that clock, and so do items on their way to owners of mailboxes:
+    /// above [`Parameters::MAX_LOOP_LOAD`] loops of honest mixes come back too late.
+    #[must_use]
+    pub fn loop_load(&self, mixes: usize, gateways: usize) -> f64 {
+        let count = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        let loops = count(mixes) * self.rates.mix_loop.per_second();
+        loops / count(gateways.max(1)) / self.rates.gateway_loop.per_second()
+    }
+
+    fn shortest_epoch(&self) -> Duration {
+        self.vote_step * (Self::PUBLISH_STEPS + 2)
+    }
+
     /// Whether these parameters can carry a network.
     #[must_use]
     pub fn sane(&self) -> bool {
-        let whole = [self.epoch, self.overlap, self.vote_step, self.answer_tick]
-            .iter()
-            .all(|d| d.subsec_nanos() % 1_000_000 == 0 && d.as_millis() <= u128::from(u32::MAX));
+        let first = self.first_epoch.unwrap_or(self.epoch);
+        let whole = [
+            self.epoch,
+            first,
+            self.overlap,
+            self.vote_step,
+            self.answer_tick,
+        ]
+        .iter()
+        .all(|d| d.subsec_nanos() % 1_000_000 == 0 && d.as_millis() <= u128::from(u32::MAX));
         whole
             && self.vote_step >= Duration::from_millis(10)
-            && self.epoch >= self.vote_step * (Self::PUBLISH_STEPS + 2)
+            && self.epoch >= self.shortest_epoch()
+            && (self.shortest_epoch()..=self.epoch).contains(&first)
             && self.overlap * 2 <= self.epoch
             && self.grace <= Self::MAX_GRACE
             && (1..=Self::MAX_CLASSES).contains(&self.classes.len())
@@ -86,6 +131,7 @@ impl Default for Parameters {
         let rate = |per_second| Rate::new(per_second).expect("a constant in range");
         Self {
             epoch: Duration::from_secs(3600),
+            first_epoch: None,
             overlap: Duration::from_secs(120),
             grace: 1,
             vote_step: Duration::from_secs(120),
@@ -102,6 +148,7 @@ impl Default for Parameters {
 impl Encode for Parameters {
     fn encode(&self, writer: &mut Writer) {
         millis(self.epoch, writer);
+        millis(self.first_epoch.unwrap_or_default(), writer);
         millis(self.overlap, writer);
         writer.u8(self.grace);
         millis(self.vote_step, writer);
@@ -119,6 +166,7 @@ impl Decode for Parameters {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let parameters = Self {
             epoch: read_millis(reader)?,
+            first_epoch: Some(read_millis(reader)?).filter(|first| !first.is_zero()),
             overlap: read_millis(reader)?,
             grace: reader.u8()?,
             vote_step: read_millis(reader)?,
@@ -158,7 +206,8 @@ mod tests {
 
     #[test]
     fn the_given_parameters_are_sane() {
-        for parameters in [Parameters::default(), Parameters::demo()] {
+        let short = Parameters::demo().with_short_first_epoch();
+        for parameters in [Parameters::default(), Parameters::demo(), short] {
             assert!(parameters.sane());
             assert_eq!(
                 Parameters::from_bytes(&parameters.to_bytes()),
@@ -169,7 +218,9 @@ mod tests {
 
     #[test]
     fn refuses_parameters_that_cannot_carry_a_network() {
-        let break_by: [fn(&mut Parameters); 7] = [
+        let break_by: [fn(&mut Parameters); 9] = [
+            |p| p.first_epoch = Some(p.vote_step * 9),
+            |p| p.first_epoch = Some(p.epoch * 2),
             |p| p.epoch = p.vote_step * 9,
             |p| p.overlap = p.epoch,
             |p| p.grace = 2,
@@ -187,6 +238,13 @@ mod tests {
                 Err(DecodeError::OutOfRange)
             );
         }
+    }
+
+    #[test]
+    fn the_demos_gateways_have_room_for_loops_and_items() {
+        let load = Parameters::demo().loop_load(9, 4);
+        assert!(load < 0.1, "{load}");
+        assert!(Parameters::demo().loop_load(100, 2) > Parameters::MAX_LOOP_LOAD);
     }
 
     #[test]

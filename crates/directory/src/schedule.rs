@@ -13,6 +13,8 @@ use crate::Parameters;
 pub struct Schedule {
     genesis: Time,
     epoch: Duration,
+    /// Length of epoch 1.
+    first: Duration,
     step: Duration,
 }
 
@@ -23,6 +25,7 @@ impl Schedule {
         Self {
             genesis,
             epoch: parameters.epoch,
+            first: parameters.first_epoch.unwrap_or(parameters.epoch),
             step: parameters.vote_step,
         }
     }
@@ -30,8 +33,16 @@ impl Schedule {
     /// The epoch in force at `now`; `None` before the genesis.
     #[must_use]
     pub fn epoch_at(&self, now: Time) -> Option<Epoch> {
-        (now >= self.genesis)
-            .then(|| Epoch(1 + nanos(now.since(self.genesis)) / nanos(self.epoch).max(1)))
+        if now < self.genesis {
+            return None;
+        }
+        let second = self.genesis.after(self.first);
+        if now < second {
+            return Some(Epoch(1));
+        }
+        Some(Epoch(
+            2 + nanos(now.since(second)) / nanos(self.epoch).max(1),
+        ))
     }
 
     /// When `epoch` starts.
@@ -39,8 +50,9 @@ impl Schedule {
     pub fn start(&self, epoch: Epoch) -> Time {
         match epoch.0 {
             0 => self.genesis.before(self.epoch),
-            number => self.genesis.after(Duration::from_nanos(
-                nanos(self.epoch).saturating_mul(number - 1),
+            1 => self.genesis,
+            number => self.genesis.after(self.first).after(Duration::from_nanos(
+                nanos(self.epoch).saturating_mul(number - 2),
             )),
         }
     }
@@ -136,6 +148,22 @@ mod tests {
         assert_eq!(s.epoch_at(s.end(Epoch(1))), Some(Epoch(2)));
         let last = Time::from_nanos(s.end(Epoch(1)).as_nanos() - 1);
         assert_eq!(s.epoch_at(last), Some(Epoch(1)));
+    }
+
+    #[test]
+    fn a_short_first_epoch_moves_all_others() {
+        let parameters = Parameters::demo().with_short_first_epoch();
+        let s = Schedule::new(Time::from_nanos(1_000_000_000_000), &parameters);
+        let first = parameters.vote_step * 10;
+        assert_eq!(s.start(Epoch(2)), s.start(Epoch(1)).after(first));
+        assert_eq!(s.end(Epoch(2)), s.start(Epoch(2)).after(parameters.epoch));
+        for epoch in [Epoch(1), Epoch(2), Epoch(3), Epoch(70)] {
+            assert_eq!(s.epoch_at(s.start(epoch)), Some(epoch));
+            let before = Time::from_nanos(s.start(epoch).as_nanos() - 1);
+            assert_eq!(s.epoch_at(before), epoch.previous().filter(|e| e.0 > 0));
+            assert_eq!(s.open_for(s.publish_at(epoch)), epoch);
+        }
+        assert!(s.publish_at(Epoch(2)) > s.start(Epoch(1)));
     }
 
     #[test]

@@ -123,6 +123,20 @@ impl Subscriber {
         self
     }
 
+    /// Follows other sources from now on: what is not published yet goes to them, and the next
+    /// fetch asks them.
+    pub fn set_sources(&mut self, now: Time, sources: Vec<NodeId>) {
+        if let Some(publication) = &mut self.publication {
+            publication.pending = sources.iter().map(|source| (*source, now)).collect();
+        }
+        self.sources = sources;
+        self.attempts = 0;
+        self.calls.clear();
+        if self.wanted(now).is_some() {
+            self.fetch_at = now;
+        }
+    }
+
     /// Takes the encoded [`crate::Descriptor`] for `epoch`, to publish from `now` on.
     ///
     /// Within an epoch always the same bytes: two descriptors cost a node the epoch. The driver

@@ -7,7 +7,7 @@ use std::time::Duration;
 use directory::Topology;
 use rand::{CryptoRng, RngExt};
 use wire::{
-    AnswerClass, Encode, GraphHash, Letter, MAX_INPUT_LEN, MAX_LETTER_LEN, Mail, MailboxAddress,
+    AnswerClass, Encode, Epoch, GraphHash, Letter, MAX_INPUT_LEN, MAX_LETTER_LEN, Mail, MailboxAddress,
     MessageId, NodeId, Reader, Refusal, Request, RequestId, Response, SurbId, Time,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -15,7 +15,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::EdgeError;
 use crate::assembly::{Assembled, Assembly, AssemblyBounds};
 use crate::exchange::ExchangeSecret;
-use crate::expect::{Jitter, leg_quantile, randomised, shared_slots_quantile, slots_quantile};
+use crate::expect::{
+    Jitter, forwarding_quantile, randomised, shared_slots_quantile, slots_quantile,
+};
 use crate::fragment::{Fragment, Shape, Symbols};
 use crate::layout::{reply_symbol_len, to_usize};
 use crate::repair::{Loss, Plan};
@@ -467,9 +469,13 @@ impl Asking {
         self.attempts.contains_key(&attempt)
     }
 
-    /// Lets all reply blocks expire by `until` that were made before now: their epoch is over.
-    pub(crate) fn retire(&mut self, until: Time) {
-        self.surbs.shorten(until, |_| true);
+    /// Lets all reply blocks expire by `until` that were made by the keys of `epoch`, or earlier
+    /// ones: it is over.
+    pub(crate) fn retire(&mut self, until: Time, epoch: Epoch) {
+        self.surbs.shorten(until, |purpose| match purpose {
+            Purpose::Mailbox { epoch: made, .. } => made <= epoch,
+            Purpose::Answer(_) | Purpose::Verdict => true,
+        });
     }
 
     /// Forgets what is not expected any more.
@@ -481,6 +487,11 @@ impl Asking {
     /// Takes that loops came back or did not.
     pub(crate) fn measure(&mut self) -> &mut Loss {
         &mut self.loss
+    }
+
+    /// The book of all reply blocks, those for mailboxes among them.
+    pub(crate) fn book(&mut self) -> &mut SurbBook {
+        &mut self.surbs
     }
 
     /// Reply blocks that are out.
@@ -570,6 +581,7 @@ impl Asking {
         self.surbs
             .shorten(now.after(LINGER), |purpose| match purpose {
                 Purpose::Answer(attempt) => ended.contains(&attempt),
+                Purpose::Mailbox { .. } | Purpose::Verdict => false,
             });
     }
 
@@ -678,7 +690,6 @@ impl Surroundings<'_> {
     /// `packets` that have all left.
     fn others(&self, packets: u32, what: What) -> Duration {
         let parameters = self.topology.parameters();
-        let own = self.jitter.bound() * 2 + leg_quantile(parameters.rates.delay);
         let slowest = parameters.classes.iter().copied();
         let slowest = slowest.min_by_key(|rate| rate.millihertz());
         let (theirs, answer) = match what {
@@ -696,7 +707,9 @@ impl Surroundings<'_> {
             What::Question { .. } => parameters.answer_tick * 2,
             What::Letter(_) => Duration::ZERO,
         };
-        own + shared_slots_quantile(twice(theirs), behind)
+        self.jitter.bound() * 2
+            + forwarding_quantile(parameters, behind)
+            + shared_slots_quantile(twice(theirs), behind)
             + ticks
             + shared_slots_quantile(theirs, what.replies())
             + answer

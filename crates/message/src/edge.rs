@@ -1,5 +1,6 @@
 //! One participant at the edge: everything between its owner and the link to its gateway.
 
+mod own;
 mod receive;
 
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ use crate::ask::{
 };
 use crate::expect::Jitter;
 use crate::layout::carries_requests;
+use crate::owner::Owner;
+use crate::publication::Publication;
 use crate::route::{self, Home};
 use crate::seal::SealingKey;
 use crate::serve::{OpenedLetter, OpenedRequest, Place, ReplyPath, Serving};
@@ -72,6 +75,8 @@ pub enum EdgeEvent {
         /// From its leaving.
         after: Duration,
     },
+    /// The authorities' word on a descriptor that was published through the mixes.
+    Verdict(wire::Reply),
 }
 
 /// What left and came, by kind. Never leaves its participant: on the wire all is alike.
@@ -81,6 +86,10 @@ pub struct EdgeCounts {
     pub requests: u64,
     /// Packets of answers that left.
     pub replies: u64,
+    /// Feeds of mailboxes that left.
+    pub feeds: u64,
+    /// Parts of descriptors that left.
+    pub parts: u64,
     /// Loops that left.
     pub loops: u64,
     /// Drop packets that left.
@@ -128,6 +137,10 @@ pub struct Edge {
     home: Home,
     /// The last epoch's, and when it is over.
     former: Option<(Home, Arc<Topology>, Time)>,
+    /// The next epoch's, as soon as its document is known.
+    coming: Option<(Home, Arc<Topology>)>,
+    owners: Vec<Owner>,
+    publication: Option<Publication>,
     link: Link,
     slots: Slots,
     loops: LoopBook,
@@ -199,6 +212,9 @@ impl Edge {
             config,
             topology,
             former: None,
+            coming: None,
+            owners: Vec::new(),
+            publication: None,
             link: Link::Up,
             loops,
             jitter: Jitter::UNKNOWN,
@@ -234,10 +250,20 @@ impl Edge {
         let former = std::mem::replace(&mut self.topology, topology);
         if later {
             let over = now.after(former.parameters().overlap);
-            self.asking.retire(over);
-            let home = Home::new(rng, self.topology.epoch(), self.config.gateway);
+            self.asking.retire(over, former.epoch());
+            let epoch = self.topology.epoch();
+            let coming = self.coming.take().filter(|(home, _)| home.epoch == epoch);
+            let home = match coming {
+                Some((home, _)) => home,
+                None => Home::new(rng, epoch, self.config.gateway),
+            };
             let home = std::mem::replace(&mut self.home, home);
             self.former = Some((home, former, over));
+            for owner in &mut self.owners {
+                owner.turn(epoch);
+                // With too few gateways it stays where it was: those may come back.
+                let _ = owner.place(now, rng, &self.topology, self.config.gateway);
+            }
         }
         let (stale, misled) = self
             .slots
@@ -270,6 +296,7 @@ impl Edge {
 
     /// Sends what is due: exactly one packet a tick, whatever waits.
     pub fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) {
+        self.tend(now, rng);
         while self.slots.fire(now) {
             if self.link == Link::Up {
                 self.tick(now, rng);
@@ -591,6 +618,8 @@ impl Edge {
                 self.asking.left(now, rng, &around, part);
             }
             Kind::Reply => self.counts.replies += 1,
+            Kind::Feed => self.counts.feeds += 1,
+            Kind::Part => self.counts.parts += 1,
             Kind::Loop { id, ref route } => {
                 self.counts.loops += 1;
                 let wait = LoopBook::PATIENCE + self.answers_wait();
@@ -622,6 +651,8 @@ impl Edge {
             Job::Reply { surb, payload } => {
                 slots::make_reply(*surb, &payload, self.topology.geometry())?
             }
+            Job::Feed { order, at } => self.make_feed(rng, &order, at)?,
+            Job::Part { route, payload } => own::make_part(rng, &self.topology, route, &payload)?,
         };
         self.ledger.made += 1;
         Some(ready)

@@ -12,6 +12,9 @@ pub enum EdgeError {
     /// The document does not list the gateway that keeps the mailbox.
     #[error("the document does not list the mailbox's gateway")]
     UnknownMailboxGateway,
+    /// The document lists too few gateways besides the entry gateway to keep a mailbox.
+    #[error("an anonymous mailbox needs two gateways besides the entry gateway")]
+    TooFewGateways,
     /// The signed parameters have no such rate class.
     #[error("the parameters have no such rate class")]
     UnknownClass,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use directory::Parameters;
 use rand::{CryptoRng, RngExt};
 use traffic::{DelayLaw, Rate};
 
@@ -32,6 +33,12 @@ pub(crate) fn shared_slots_quantile(rate: Rate, slots: u32) -> Duration {
 /// The same for the mixes of a leg whose delays others chose.
 pub(crate) fn leg_quantile(law: DelayLaw) -> Duration {
     law.sum_quantile(LAYERS, 0.999)
+}
+
+/// What a mailbox's gateway and the three mixes behind it add for most packets: senders cannot
+/// tell whether the owner of a mailbox is at its gateway or far behind it.
+pub(crate) fn forwarding_quantile(parameters: &Parameters, packets: u32) -> Duration {
+    leg_quantile(parameters.rates.delay) + shared_slots_quantile(parameters.rates.gateway_loop, packets)
 }
 
 /// `span` and up to a quarter more, so that repeats of a request tell nobody when it was made.

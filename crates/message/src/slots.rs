@@ -12,6 +12,8 @@ use traffic::{LoopRoute, PoissonClock, Rate};
 use wire::{NodeId, SurbId, Time};
 
 use crate::ask::AttemptId;
+use crate::owner::FeedOrder;
+use crate::route::Route;
 
 /// The clock, and the queues behind it.
 pub(crate) struct Slots {
@@ -30,6 +32,10 @@ pub(crate) enum Job {
     Request(Part),
     /// What goes back, sealed: to be put on its reply block.
     Reply { surb: Box<Surb>, payload: Vec<u8> },
+    /// A feed, ordered at this moment: its edge makes it.
+    Feed { order: FeedOrder, at: Time },
+    /// A part of a descriptor.
+    Part { route: Route, payload: Vec<u8> },
 }
 
 /// Which packet of which attempt.
@@ -50,6 +56,8 @@ pub(crate) struct Ready {
 pub(crate) enum Kind {
     Request(Part),
     Reply,
+    Feed,
+    Part,
     Loop { id: SurbId, route: LoopRoute },
     Drop,
 }
@@ -121,6 +129,17 @@ impl Slots {
         self.jobs.push_back(job);
     }
 
+    /// Puts what keeps a mailbox alive before all else: it is little, and without it nothing comes.
+    pub(crate) fn push_feed(&mut self, job: Job) {
+        self.jobs.push_front(job);
+    }
+
+    /// Feeds that wait.
+    pub(crate) fn feeds(&self) -> usize {
+        let jobs = self.jobs.iter();
+        jobs.filter(|job| matches!(job, Job::Feed { .. })).count()
+    }
+
     /// The packet made ahead for this tick: the head of the queue, else cover.
     pub(crate) fn take_ready(&mut self, flow: Flow) -> Option<Ready> {
         if flow == Flow::All && self.waiting() > 0 {
@@ -161,7 +180,7 @@ impl Slots {
     /// Puts a packet where its kind is made ahead.
     pub(crate) fn store(&mut self, ready: Ready) {
         match ready.kind {
-            Kind::Request(_) | Kind::Reply => self.real.push_back(ready),
+            Kind::Request(_) | Kind::Reply | Kind::Feed | Kind::Part => self.real.push_back(ready),
             Kind::Loop { .. } | Kind::Drop => self.cover.push_back(ready),
         }
     }
@@ -170,7 +189,7 @@ impl Slots {
     pub(crate) fn withdraw(&mut self, goes_on: impl Fn(AttemptId) -> bool) {
         self.jobs.retain(|job| match job {
             Job::Request(part) => goes_on(part.attempt),
-            Job::Reply { .. } => true,
+            Job::Reply { .. } | Job::Feed { .. } | Job::Part { .. } => true,
         });
     }
 
@@ -181,8 +200,9 @@ impl Slots {
         let cover = self.cover.len() as u64;
         self.cover.clear();
         self.jobs.retain(|job| match job {
-            Job::Request(_) => true,
+            Job::Request(_) | Job::Feed { .. } => true,
             Job::Reply { surb, .. } => keeps(&NodeId(surb.first_hop().0)),
+            Job::Part { route, .. } => keeps(&route.first),
         });
         let mut misled = Vec::new();
         for queue in [&mut self.real, &mut self.leaving] {

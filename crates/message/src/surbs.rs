@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sphinx::SurbRecovery;
-use wire::{Refusal, SurbId, Time};
+use wire::{Epoch, NodeId, Refusal, SurbId, Time};
 
 use crate::ask::AttemptId;
 
@@ -25,6 +25,10 @@ pub(crate) struct Outstanding {
 pub(crate) enum Purpose {
     /// For an answer to this attempt.
     Answer(AttemptId),
+    /// For an item of a mailbox that this gateway keeps, by the keys of this epoch.
+    Mailbox { gateway: NodeId, epoch: Epoch },
+    /// For the authorities' word on a descriptor.
+    Verdict,
 }
 
 /// Reply blocks by identifier.
@@ -56,6 +60,13 @@ impl SurbBook {
             if which(outstanding.purpose) {
                 outstanding.until = outstanding.until.min(until);
             }
+        }
+    }
+
+    /// Forgets some reply blocks, used or not.
+    pub(crate) fn forget(&mut self, ids: &[SurbId]) {
+        for id in ids {
+            self.0.remove(id);
         }
     }
 

@@ -344,6 +344,7 @@ where
             tap.saw(Sight::Kinds(vec![
                 ("requests", counts.requests),
                 ("replies", counts.replies),
+                ("feeds", counts.feeds + counts.parts),
                 ("client loops", counts.loops),
                 ("drops", counts.drops),
             ]));

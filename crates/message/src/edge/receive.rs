@@ -1,5 +1,7 @@
 //! What comes from the gateway: dummies, own packets, items from mailboxes.
 
+use std::time::Duration;
+
 use link::Frame;
 use sphinx::{Address, Next, Packet, Payload, Peeled, SecretKey};
 use wire::{NodeId, Refusal, SurbId, Time};
@@ -7,7 +9,7 @@ use wire::{NodeId, Refusal, SurbId, Time};
 use rand::CryptoRng;
 
 use super::{Edge, EdgeEvent, MAX_EVENTS, place, surroundings};
-use crate::ask::Surroundings;
+use crate::ask::{AttemptId, Surroundings};
 use crate::route;
 use crate::serve::{Opened, Place};
 use crate::surbs::Purpose;
@@ -67,19 +69,36 @@ impl Edge {
             .or(Ok(()))
         } else {
             let surb = self.asking.take_surb(&id)?;
-            let (Purpose::Answer(attempt), delay) = (surb.purpose, surb.delay);
+            let (purpose, delay) = (surb.purpose, surb.delay);
             let plaintext = surb.recovery.recover(delivered(opened.finish())?)?;
-            self.counts.replies_in += 1;
-            let around = surroundings!(self);
-            let (jobs, ended) = self
-                .asking
-                .reply(now, rng, &around, attempt, delay, &plaintext)?;
-            self.settle(jobs, ended.into_iter().collect());
-            Ok(())
+            match purpose {
+                Purpose::Answer(attempt) => self.answer(now, rng, attempt, delay, &plaintext),
+                Purpose::Mailbox { gateway, .. } => {
+                    self.forwarded_item(now, rng, &gateway, &plaintext)
+                }
+                Purpose::Verdict => self.verdict(&plaintext),
+            }
         }
     }
 
-    fn item(&mut self, now: Time, item: &[u8]) -> Result<(), Refusal> {
+    fn answer(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        attempt: AttemptId,
+        delay: Duration,
+        plaintext: &[u8],
+    ) -> Result<(), Refusal> {
+        self.counts.replies_in += 1;
+        let around = surroundings!(self);
+        let (jobs, ended) = self
+            .asking
+            .reply(now, rng, &around, attempt, delay, plaintext)?;
+        self.settle(jobs, ended.into_iter().collect());
+        Ok(())
+    }
+
+    pub(super) fn item(&mut self, now: Time, item: &[u8]) -> Result<(), Refusal> {
         if self.events.len() >= MAX_EVENTS {
             return Err(Refusal::Overload);
         }

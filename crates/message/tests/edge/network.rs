@@ -371,7 +371,7 @@ impl World {
                 EdgeEvent::Letter(letter) => self.letters.push((number, letter.body.to_vec())),
                 EdgeEvent::Delivered { letter } => self.delivered.push(letter),
                 EdgeEvent::Undelivered { letter, why } => self.undelivered.push((letter, why)),
-                EdgeEvent::Loop { .. } => {}
+                EdgeEvent::Loop { .. } | EdgeEvent::Verdict(_) => {}
             }
         }
         let edge = &self.edges[number];
