@@ -182,6 +182,7 @@ fn main() {
             gateway: None,
             models: Vec::new(),
             trial: trial.clone(),
+            reach: provider::Reach::Anonymous,
         };
         if node.role == Role::Provider {
             part.gateway = gateways.iter().rev().nth(providers).copied();

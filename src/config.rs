@@ -96,6 +96,39 @@ pub struct ProviderSection {
     /// Files that were added to its state are served in any case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// How it is reached.
+    #[serde(default)]
+    pub reach: ReachSetting,
+}
+
+/// How a provider is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(try_from = "String", rename_all = "lowercase")]
+pub enum ReachSetting {
+    /// By nobody who could tell where it is.
+    #[default]
+    Anonymous,
+    /// At its entry gateway, which the document names: faster, and no secret.
+    Attached,
+}
+
+impl TryFrom<String> for ReachSetting {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        match word.as_str() {
+            "anonymous" => Ok(Self::Anonymous),
+            "attached" => Ok(Self::Attached),
+            _ => {
+                let hint = client::nearest(&word, ["anonymous", "attached"].into_iter())
+                    .map(|near| format!("; did you mean {near:?}?"))
+                    .unwrap_or_default();
+                Err(format!(
+                    "reach in [provider] is \"anonymous\" or \"attached\", not {word:?}{hint}"
+                ))
+            }
+        }
+    }
 }
 
 /// What is wrong with a config: one line that names file, reason and way out.
@@ -227,7 +260,7 @@ const NODE_KEYS: &[(&str, &[&str])] = &[
     ),
     ("link", &["listen", "advertise", "gateway"]),
     ("metrics", &["listen", "expose_metrics"]),
-    ("provider", &["models"]),
+    ("provider", &["models", "reach"]),
 ];
 
 #[cfg(test)]
@@ -249,6 +282,21 @@ mod tests {
         let error = read(&GOOD.replace("listen", "listn")).unwrap_err();
         let expected = "gateway.toml: unknown key \"listn\" in [link]; did you mean \"listen\"?";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_provider_is_anonymous_unless_it_says_otherwise() {
+        let provider = "role = \"provider\"\nname = \"p\"\nnetwork = \"n\"\n[link]\n[provider]\n";
+        assert_eq!(
+            read(provider).unwrap().provider.reach,
+            ReachSetting::Anonymous
+        );
+        let attached = read(&format!("{provider}reach = \"attached\"\n")).unwrap();
+        assert_eq!(attached.provider.reach, ReachSetting::Attached);
+        let error = read(&format!("{provider}reach = \"atached\"\n")).unwrap_err();
+        let expected = "gateway.toml: reach in [provider] is \"anonymous\" or \"attached\", not \
+                        \"atached\"; did you mean \"attached\"?";
+        assert!(error.to_string().starts_with(expected), "{error}");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Demo {
             self.say(&format!("{percent} % of all datagrams will not arrive"));
         }
         let exams = exams()?;
-        let mut parameters = Parameters::demo();
+        let mut parameters = Parameters::demo().with_short_first_epoch();
         if self.faults.is_some() {
             parameters.vote_step = VOTE_STEP_ON_BAD_PATHS;
         }
@@ -116,7 +116,7 @@ impl Demo {
             parameters,
             self.faults,
         )?;
-        self.say("4 authorities, 9 mixes, 4 gateways and 2 providers started; first vote runs");
+        self.say("4 authorities, 9 mixes, 4 gateways and 2 providers started; two votes run");
         let clients = self.join(&mut house).await?;
         self.say("1 asking and 4 idle clients joined, 30 slots a second each, asked or not");
         let (followed, learnt) = self.follow(&house, &clients.asker, &exams).await?;
@@ -157,22 +157,11 @@ impl Demo {
     }
 
     async fn join(&self, house: &mut House) -> Result<Clients, Fault> {
-        let asker = loop {
-            if let Some(fault) = house.failed() {
-                return Err(fault);
-            }
-            let client = house.join(ASKER, 0, CLASS).await?;
-            if client.models().len() >= compiler::shipped().len() {
-                break client;
-            }
-            // Providers that came after the first vote stand in the next document.
-            client.close().await;
-            if self.elapsed() > READY_WITHIN {
-                return Err(Fault::failed(
-                    "demo: no provider in the directory; try again",
-                ));
-            }
-        };
+        let entry = house.entry_apart_from("provider-1");
+        let asker = house.join(ASKER, entry, CLASS).await?;
+        self.say("the first document is signed; providers publish through the mixes");
+        // The second document is the first that can list them.
+        house.listed(&asker, compiler::shipped().len()).await?;
         self.say("a document signed by the authorities lists 9 mixes, 4 gateways, 4 models");
         let mut idle = Vec::new();
         for number in 1..=IDLE {
@@ -377,9 +366,15 @@ fn parties(
     for stage in out.iter().flat_map(|journey| journey.stages.first()) {
         add((1, "entry gateway"), &stage.node);
     }
-    if let Some([.., mailbox, provider]) = out.map(|journey| journey.stages.as_slice()) {
-        add((3, "mailbox gateway"), &mailbox.node);
-        add((4, PROVIDER), &provider.node);
+    if let Some([_, way @ .., provider]) = out.map(|journey| journey.stages.as_slice()) {
+        let mut gateways = way.iter().filter(|s| s.node.starts_with("gateway"));
+        for (part, stage) in [(3, "mailbox gateway"), (4, "provider's gateway")]
+            .into_iter()
+            .zip(&mut gateways)
+        {
+            add(part, &stage.node);
+        }
+        add((5, PROVIDER), &provider.node);
     }
     for node in house
         .plan()
@@ -387,7 +382,7 @@ fn parties(
         .iter()
         .filter(|n| n.role == crate::config::Role::Authority)
     {
-        add((5, "authorities"), &node.name);
+        add((6, "authorities"), &node.name);
     }
     parts
         .into_iter()
@@ -431,4 +426,3 @@ const AT_ONCE: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(40);
 /// A ballot's connection is made within a step, and its handshake may be sent again twice.
 const VOTE_STEP_ON_BAD_PATHS: Duration = Duration::from_millis(1_500);
-const READY_WITHIN: Duration = Duration::from_secs(30);

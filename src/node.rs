@@ -1,5 +1,6 @@
 //! Runs one node: from its directory as a process, or as a part of the demo.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use compiler::Model;
 use directory::{FamilyMember, Identity, Network};
 use link::Services;
-use message::SealingKey;
+use message::{SealingKey, mailbox_gateways};
+use provider::Reach;
 use rand::RngExt;
 use store::{KeyFile, SealedFiles, StateDir, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +18,7 @@ use tokio::sync::watch;
 use wire::{NodeId, NodeName};
 use zeroize::Zeroizing;
 
-use crate::config::{NodeConfig, Role};
+use crate::config::{NodeConfig, ReachSetting, Role};
 use crate::exit::Fault;
 use crate::exposition::Exposition;
 use crate::testnet::IDENTITY_KEY;
@@ -47,6 +49,8 @@ pub struct Part {
     pub models: Vec<String>,
     /// Compiles a provider's modules for the first time.
     pub trial: Arc<dyn ::provider::Trial>,
+    /// How a provider is reached.
+    pub reach: Reach,
 }
 
 /// `subrosa ROLE run DIR`: until SIGTERM or Ctrl-C.
@@ -103,6 +107,10 @@ fn part(config: NodeConfig) -> Result<Part, Fault> {
             .map_err(|e| Fault::usage(format!("node.toml: gateway: {e}")))?,
         models: config.provider.models,
         trial: Arc::new(ChildProcess::own().map_err(Fault::failed)?),
+        reach: match config.provider.reach {
+            ReachSetting::Anonymous => Reach::Anonymous,
+            ReachSetting::Attached => Reach::Attached,
+        },
     })
 }
 
@@ -215,16 +223,19 @@ async fn until(mut stop: watch::Receiver<bool>) {
 async fn provider(part: Part, services: Services, stop: watch::Receiver<bool>) -> Outcome {
     let state = StateDir::open(&part.data)?;
     let sealing_key = sealing_key(&state, &services)?;
-    let (gateway, addresses) = entry_gateway(&part, &services)?;
+    let mailbox = Identity::from_seed(&part.seed);
+    let (gateway, addresses, others) = entry_gateway(&part, &mailbox, &services)?;
     let files = state.sealed_files(MODELS)?;
     let config = ::provider::NodeConfig {
         models: models(&part.models, &files)?,
         files: Some(files),
         network: part.network,
+        reach: part.reach,
         gateway,
         addresses,
+        others,
         name: part.name,
-        mailbox: Identity::from_seed(&part.seed),
+        mailbox,
         sealing_key,
         bounds: ::provider::Bounds::default(),
         sandbox: ::provider::SandboxLimits::default(),
@@ -252,30 +263,42 @@ fn sealing_key(state: &StateDir, services: &Services) -> Result<SealingKey, Stor
     Ok(SealingKey::from_bytes(seed))
 }
 
-/// A provider's entry gateway: the one that it was told, or one of the network's at random, kept
-/// for as long as it runs.
+/// A gateway and where it is reached.
+type Entry = (NodeId, Vec<SocketAddr>);
+
+/// A provider's entry gateway, and those to take when it is gone: the one that it was told, or
+/// some of the network's at random. An anonymous provider enters by none that keeps its mailbox;
+/// an attached one stays where its mailbox is.
 fn entry_gateway(
     part: &Part,
+    mailbox: &Identity,
     services: &Services,
-) -> Result<(NodeId, Vec<SocketAddr>), &'static str> {
-    let known = part.network.bootstrap();
+) -> Result<(NodeId, Vec<SocketAddr>, Vec<Entry>), &'static str> {
+    let mut known: BTreeMap<NodeId, Vec<SocketAddr>> = BTreeMap::new();
+    for (id, address) in part.network.bootstrap() {
+        known.entry(*id).or_default().push(*address);
+    }
+    if part.reach == Reach::Anonymous {
+        for keeper in mailbox_gateways(mailbox, known.keys().copied(), part.gateway) {
+            known.remove(&keeper);
+        }
+    }
     let drawn = services.entropy.rng().random_range(0..known.len().max(1));
     let gateway = match part.gateway {
         Some(gateway) => gateway,
-        None => known
-            .get(drawn)
-            .map(|(id, _)| *id)
-            .ok_or("the network lists no gateway")?,
+        None => known.keys().nth(drawn).copied().ok_or(
+            "the network lists too few gateways: an anonymous provider needs one to enter by and \
+             two others that keep its mailbox",
+        )?,
     };
-    let addresses: Vec<SocketAddr> = known
-        .iter()
-        .filter(|(id, _)| *id == gateway)
-        .map(|(_, address)| *address)
-        .collect();
-    if addresses.is_empty() {
-        return Err("the entry gateway is none of the network's");
-    }
-    Ok((gateway, addresses))
+    let addresses = known
+        .remove(&gateway)
+        .ok_or("the entry gateway is none of the network's")?;
+    let others = match part.reach {
+        Reach::Anonymous => known.into_iter().collect(),
+        Reach::Attached => Vec::new(),
+    };
+    Ok((gateway, addresses, others))
 }
 
 /// The shipped models among `names`, all of them if there are none. Whatever else is named must be

@@ -336,6 +336,10 @@ impl Participant for Asker {
         &self.edge
     }
 
+    fn edge_mut(&mut self) -> &mut Edge {
+        &mut self.edge
+    }
+
     fn handle_command(&mut self, _: Time, _: &mut dyn CryptoRng, command: Infallible) {
         match command {}
     }

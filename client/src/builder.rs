@@ -8,7 +8,7 @@ use std::time::Duration;
 use directory::{DirectoryError, Network};
 use link::Services;
 use message::EdgeConfig;
-use message::driver::{Uplink, UplinkConfig, UplinkStatus};
+use message::driver::{Publishing, Uplink, UplinkConfig, UplinkStatus};
 use rand::{CryptoRng, RngExt};
 use wire::NodeId;
 
@@ -113,13 +113,15 @@ impl ClientBuilder {
             .checked_div(tries)
             .ok_or(ConnectError::NoGateway)?;
         let mut last = UplinkStatus::Connecting;
-        for (gateway, addresses) in gateways {
+        for (gateway, addresses) in &gateways {
+            let others = gateways.iter().filter(|(other, _)| other != gateway);
             let config = UplinkConfig {
                 network: Arc::clone(&network),
-                gateway,
-                addresses,
+                gateway: *gateway,
+                addresses: addresses.clone(),
+                others: others.cloned().collect(),
                 role: "client",
-                publish: None,
+                publish: Publishing::Nothing,
             };
             match self.connect_at(config, services.clone(), each).await? {
                 Ok(client) => return Ok(client),
@@ -136,16 +138,14 @@ impl ClientBuilder {
         services: Services,
         patience: Duration,
     ) -> Result<Result<Client, UplinkStatus>, ConnectError> {
-        let asker_config = AskerConfig {
-            edge: EdgeConfig {
-                gateway: config.gateway,
-                class: self.class,
-            },
-            max_questions: self.max_questions,
-        };
+        let (class, max_questions) = (self.class, self.max_questions);
         let tap = services.tap.clone();
         let dummies = Arc::clone(&self.dummies);
-        let uplink = Uplink::start(config, services, move |now, rng, topology| {
+        let uplink = Uplink::start(config, services, move |now, rng, topology, gateway| {
+            let asker_config = AskerConfig {
+                edge: EdgeConfig { gateway, class },
+                max_questions,
+            };
             let mut asker = Asker::new(now, rng, asker_config, topology)?;
             asker.set_dummy_inputs(dummies);
             Ok(Seat::new(asker, tap))

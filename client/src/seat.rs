@@ -98,6 +98,10 @@ impl Participant for Seat {
         self.asker.edge()
     }
 
+    fn edge_mut(&mut self) -> &mut Edge {
+        self.asker.edge_mut()
+    }
+
     fn handle_command(&mut self, now: Time, rng: &mut dyn CryptoRng, ask: Ask) {
         match self.ask(now, rng, &ask) {
             Ok(id) => {

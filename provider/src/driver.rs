@@ -10,7 +10,9 @@ use compiler::Model;
 use directory::{Descriptor, Identity, Network, Topology};
 use link::Services;
 use message::SealingKey;
-use message::driver::{EdgeReport, Publish, Uplink, UplinkConfig, UplinkHandle, UplinkStatus};
+use message::driver::{
+    EdgeReport, Publish, Publishing, Uplink, UplinkConfig, UplinkHandle, UplinkStatus,
+};
 use metrics::counter;
 use sphinx::Geometry;
 use store::SealedFiles;
@@ -20,7 +22,7 @@ use wire::{Encode, NodeId, NodeName};
 use crate::library::Library;
 use crate::workers::{Shelf, Workers};
 use crate::{
-    Bounds, Job, JobDone, Provider, ProviderConfig, ProviderCounts, ProviderError, Sandbox,
+    Bounds, Job, JobDone, Provider, ProviderConfig, ProviderCounts, ProviderError, Reach, Sandbox,
     SandboxFault, SandboxLimits, Service, Trial,
 };
 use seat::Seat;
@@ -29,10 +31,15 @@ use seat::Seat;
 pub struct NodeConfig {
     /// The network, as `network.toml` describes it.
     pub network: Arc<Network>,
-    /// The entry gateway, which also keeps the mailbox.
+    /// How the provider is reached. Anonymous unless there is a reason.
+    pub reach: Reach,
+    /// The entry gateway. If attached, it also keeps the mailbox.
     pub gateway: NodeId,
     /// Where it is reached until a document says otherwise.
     pub addresses: Vec<SocketAddr>,
+    /// Gateways to take when that one is gone, with their addresses. None if attached: there the
+    /// descriptor says where the mailbox is.
+    pub others: Vec<(NodeId, Vec<SocketAddr>)>,
     /// The provider's name in the catalogue.
     pub name: NodeName,
     /// The key made for its mailbox; kept across restarts.
@@ -97,7 +104,6 @@ impl Node {
         let library = load(config.models, config.files, limits, trial, geometry).await?;
         let service = Arc::new(Service::new(
             config.name,
-            config.gateway,
             config.mailbox,
             config.sealing_key.public().clone(),
             library.cards(),
@@ -111,24 +117,39 @@ impl Node {
 
         let (counts_sender, counts) = watch::channel(ProviderCounts::default());
         let tap = services.tap.clone();
-        let provider_config = ProviderConfig {
-            service: Arc::clone(&service),
-            sealing_key: config.sealing_key,
-            class: config.network.parameters().provider_class,
-            bounds: config.bounds,
+        let (reach, sealing_key, bounds) = (config.reach, config.sealing_key, config.bounds);
+        let class = config.network.parameters().provider_class;
+        let publish = match reach {
+            Reach::Anonymous => Publishing::ThroughTheMixes,
+            Reach::Attached => {
+                Publishing::OverTheLink(publisher(Arc::clone(&service), config.gateway))
+            }
         };
         let served = Arc::clone(&service);
         let uplink_config = UplinkConfig {
             network: config.network,
             gateway: config.gateway,
             addresses: config.addresses,
+            others: config.others,
             role: "provider",
-            publish: Some(publisher(service)),
+            publish,
         };
-        let uplink = Uplink::start(uplink_config, services, move |now, rng, topology| {
-            Provider::new(now, rng, provider_config, topology)
-                .map(|provider| Seat::new(provider, counts_sender, tap))
-        });
+        let uplink = Uplink::start(
+            uplink_config,
+            services,
+            move |now, rng, topology, gateway| {
+                let provider_config = ProviderConfig {
+                    service,
+                    gateway,
+                    reach,
+                    sealing_key,
+                    class,
+                    bounds,
+                };
+                Provider::new(now, rng, provider_config, topology)
+                    .map(|provider| Seat::new(provider, counts_sender, tap))
+            },
+        );
         let (handle, jobs) = uplink.await?.split();
         let (stop, stopped) = mpsc::channel(1);
         let work = Work {
@@ -256,8 +277,11 @@ async fn watch(mut library: Library, service: Arc<Service>, shelf: Shelf) {
     }
 }
 
-fn publisher(service: Arc<Service>) -> Publish {
-    Box::new(move |epoch| Descriptor::Service(Box::new(service.descriptor(epoch))).to_bytes())
+fn publisher(service: Arc<Service>, gateway: NodeId) -> Publish {
+    Box::new(move |epoch| {
+        let descriptor = service.descriptor(epoch, vec![gateway]);
+        Descriptor::Service(Box::new(descriptor)).to_bytes()
+    })
 }
 
 /// A job's end, in metrics.

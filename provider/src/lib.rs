@@ -19,4 +19,4 @@ pub use sandbox::{
     Instance, LoadedModel, ModuleRejected, OwnModules, Run, Sandbox, SandboxFault, SandboxLimits,
     SandboxUnavailable, Trial, Verdict,
 };
-pub use service::Service;
+pub use service::{Reach, Service};

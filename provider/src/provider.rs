@@ -5,25 +5,32 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use directory::Topology;
+use directory::{Descriptor, ServiceDescriptor, Topology};
 use message::{
-    Edge, EdgeConfig, EdgeError, EdgeEvent, OpenedRequest, Participant, ReplyPath, SealingKey,
+    AnonymousMailbox, Edge, EdgeConfig, EdgeError, EdgeEvent, OpenedRequest, Participant,
+    ReplyPath, SealingKey,
 };
 use rand::CryptoRng;
 use sphinx::Packet;
+use traffic::Rate;
 use wire::{
-    Call, Encode, GraphHash, Ledger, Outcome, Register, RequestFailure, RequestId, Response, Time,
+    Call, Encode, Epoch, GraphHash, Ledger, NodeId, Outcome, Register, Reply, RequestFailure,
+    RequestId, Response, Time,
 };
 use zeroize::Zeroizing;
 
 use crate::answers::{AnswerBook, BookBounds, Known, QuestionDigest, Settled};
 use crate::catalogue::Catalogue;
-use crate::{SandboxFault, Service};
+use crate::{Reach, SandboxFault, Service};
 
 /// What makes a provider. No `Debug`: it holds keys.
 pub struct ProviderConfig {
-    /// What it serves, and behind which mailbox; the gateway named there is its entry gateway.
+    /// What it serves, and behind which mailbox.
     pub service: Arc<Service>,
+    /// Its entry gateway.
+    pub gateway: NodeId,
+    /// How it is reached.
+    pub reach: Reach,
     /// Opens what is sealed to the service.
     pub sealing_key: SealingKey,
     /// Index of its rate class in the signed parameters.
@@ -93,12 +100,17 @@ pub struct ProviderCounts {
     pub released: u64,
     /// Requests dropped without an answer: no usable reply block, or a queue at its bound.
     pub dropped: u64,
+    /// Descriptors that the authorities took, published through the mixes.
+    pub published: u64,
+    /// Descriptors that they did not take.
+    pub unpublished: u64,
 }
 
 /// The serving side of a provider. Sans-IO: `now` and `rng` are arguments.
 pub struct Provider {
     edge: Edge,
     service: Arc<Service>,
+    reach: Reach,
     catalogue: Catalogue,
     bounds: Bounds,
     tick: Duration,
@@ -153,14 +165,24 @@ impl Provider {
         let catalogue = Catalogue::new(topology.geometry(), Arc::clone(&service));
         let book = AnswerBook::new(book_bounds, topology.epoch());
         let edge_config = EdgeConfig {
-            gateway: service.gateway(),
+            gateway: config.gateway,
             class: config.class,
         };
         let mut edge = Edge::new(now, rng, edge_config, topology)?;
-        edge.open_mailbox(service.mailbox(), config.sealing_key)?;
+        match config.reach {
+            Reach::Attached => edge.open_mailbox(service.mailbox(), config.sealing_key)?,
+            Reach::Anonymous => {
+                let mailbox = AnonymousMailbox {
+                    key: Arc::clone(service.identity()),
+                    strangers: strangers(edge.topology(), config.class),
+                };
+                edge.own_mailbox(now, rng, mailbox, config.sealing_key)?;
+            }
+        }
         Ok(Self {
             edge,
             service,
+            reach: config.reach,
             catalogue,
             bounds,
             tick,
@@ -239,6 +261,16 @@ impl Provider {
     #[must_use]
     pub fn answers_kept(&self) -> usize {
         self.book.len()
+    }
+
+    /// Its descriptor for `epoch`, naming the gateways that keep the mailbox now.
+    #[must_use]
+    pub fn descriptor(&self, epoch: Epoch) -> ServiceDescriptor {
+        let gateways = match self.reach {
+            Reach::Attached => vec![self.edge.gateway()],
+            Reach::Anonymous => self.edge.mailbox_gateways(&self.service.mailbox()),
+        };
+        self.service.descriptor(epoch, gateways)
     }
 
     /// What it serves.
@@ -397,6 +429,10 @@ impl Participant for Provider {
         &self.edge
     }
 
+    fn edge_mut(&mut self) -> &mut Edge {
+        &mut self.edge
+    }
+
     fn handle_command(&mut self, now: Time, _: &mut dyn CryptoRng, done: JobDone) {
         self.job_done(now, done.number, done.result, done.compute);
     }
@@ -404,9 +440,12 @@ impl Participant for Provider {
     fn handle_frame(&mut self, now: Time, rng: &mut dyn CryptoRng, frame: &[u8]) {
         self.edge.handle_frame(now, rng, frame);
         while let Some(event) = self.edge.poll_event() {
-            // A provider asks nothing, and its loops are the edge's affair.
-            if let EdgeEvent::Request(request) = event {
-                self.on_request(now, request);
+            match event {
+                EdgeEvent::Request(request) => self.on_request(now, request),
+                EdgeEvent::Verdict(Reply::Done) => self.counts.published += 1,
+                EdgeEvent::Verdict(_) => self.counts.unpublished += 1,
+                // A provider asks and writes nothing, and its loops are the edge's affair.
+                _ => {}
             }
         }
     }
@@ -462,12 +501,27 @@ impl Participant for Provider {
         self.edge.register()
     }
 
+    fn publish(&mut self, now: Time, epoch: Epoch) {
+        let descriptor = Descriptor::Service(Box::new(self.descriptor(epoch)));
+        self.edge.publish(now, descriptor.to_bytes());
+    }
+
     fn calls(&mut self, now: Time) -> Vec<Call> {
+        if self.reach == Reach::Anonymous {
+            return Vec::new();
+        }
         let counter = now.as_nanos() / 1_000;
         vec![Call::Attach(
             self.edge.attach(self.service.identity(), counter),
         )]
     }
+}
+
+/// What each of two gateways may let in of strangers: together as much as the own slots answer.
+fn strangers(topology: &Topology, class: u8) -> Rate {
+    let parameters = topology.parameters();
+    let slots = parameters.class(class).unwrap_or(parameters.rates.payload);
+    Rate::from_millihertz(slots.millihertz() / 2).unwrap_or(slots)
 }
 
 impl From<OpenedRequest> for WayBack {

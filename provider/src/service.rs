@@ -10,14 +10,22 @@ use wire::{Epoch, GraphHash, MailboxAddress, NodeId, NodeName};
 use crate::ProviderError;
 use crate::library::have_room;
 
-/// A service: its mailbox, where that is kept, and what is served. No `Debug`: it holds a key.
-///
-/// The mailbox is kept by the provider's entry gateway (`reach = "attached"`): the document
-/// tells everybody at which gateway the provider is, and that gateway knows which client it is.
+/// How a service is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Two gateways other than the entry gateway keep the mailbox and are fed with reply blocks
+    /// through the mixes; its descriptor is published through the mixes, too. No gateway knows
+    /// both the mailbox and the provider's address.
+    Anonymous,
+    /// The entry gateway keeps the mailbox: a third less latency, but the document tells
+    /// everybody at which gateway the provider is, and that gateway knows which client it is.
+    Attached,
+}
+
+/// A service: its mailbox and what is served. No `Debug`: it holds a key.
 pub struct Service {
     name: NodeName,
-    gateway: NodeId,
-    mailbox: Identity,
+    mailbox: Arc<Identity>,
     sealing_key: SealingPublicKey,
     cards: Mutex<Cards>,
 }
@@ -25,7 +33,13 @@ pub struct Service {
 /// What is served, and what descriptors that were signed say of it.
 struct Cards {
     now: Vec<Arc<ModelCard>>,
-    signed: BTreeMap<Epoch, Vec<Arc<ModelCard>>>,
+    signed: BTreeMap<Epoch, Signed>,
+}
+
+#[derive(Clone)]
+struct Signed {
+    cards: Vec<Arc<ModelCard>>,
+    gateways: Vec<NodeId>,
 }
 
 impl Service {
@@ -36,7 +50,6 @@ impl Service {
     /// has room for.
     pub fn new(
         name: NodeName,
-        gateway: NodeId,
         mailbox: Identity,
         sealing_key: SealingPublicKey,
         cards: Vec<ModelCard>,
@@ -46,8 +59,7 @@ impl Service {
         }
         Ok(Self {
             name,
-            gateway,
-            mailbox,
+            mailbox: Arc::new(mailbox),
             sealing_key,
             cards: Mutex::new(Cards {
                 now: cards.into_iter().map(Arc::new).collect(),
@@ -69,12 +81,14 @@ impl Service {
         Ok(())
     }
 
-    /// The descriptor for `epoch`: the same bytes whenever it is asked for.
+    /// The descriptor for `epoch`: the same bytes whenever it is asked for, naming the gateways
+    /// that kept the mailbox when it was asked for first.
     #[must_use]
-    pub fn descriptor(&self, epoch: Epoch) -> ServiceDescriptor {
+    pub fn descriptor(&self, epoch: Epoch, gateways: Vec<NodeId>) -> ServiceDescriptor {
         let mut held = self.held();
-        let now = held.now.clone();
-        let cards = held.signed.entry(epoch).or_insert(now).clone();
+        let cards = held.now.clone();
+        let signed = held.signed.entry(epoch);
+        let Signed { cards, gateways } = signed.or_insert(Signed { cards, gateways }).clone();
         while held.signed.len() > SIGNED {
             held.signed.pop_first();
         }
@@ -82,17 +96,11 @@ impl Service {
         let draft = ServiceDraft {
             name: self.name.clone(),
             epoch,
-            gateways: vec![self.gateway],
+            gateways,
             sealing_key: self.sealing_key.to_bytes(),
             models: cards.iter().map(|card| ModelCard::clone(card)).collect(),
         };
         ServiceDescriptor::sign(&self.mailbox, draft)
-    }
-
-    /// The gateway that keeps the mailbox.
-    #[must_use]
-    pub const fn gateway(&self) -> NodeId {
-        self.gateway
     }
 
     /// The mailbox's address.
@@ -118,7 +126,7 @@ impl Service {
         self.cards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) const fn identity(&self) -> &Identity {
+    pub(crate) const fn identity(&self) -> &Arc<Identity> {
         &self.mailbox
     }
 }
@@ -150,16 +158,18 @@ mod tests {
         let key = SealingKey::generate(&mut rng).public().clone();
         let name = NodeName::new("clinic").unwrap();
         let mailbox = Identity::generate(&mut rng);
-        Service::new(name, NodeId([1; 32]), mailbox, key, cards)
+        Service::new(name, mailbox, key, cards)
     }
 
     #[test]
     fn what_was_signed_for_an_epoch_stays_and_the_next_one_says_the_new() {
         let service = service(vec![card(0)]).unwrap();
-        let first = service.descriptor(Epoch(1));
+        let at = |number: u8| vec![NodeId([number; 32])];
+        let first = service.descriptor(Epoch(1), at(1));
         service.offer(vec![card(0), card(1)]).unwrap();
-        assert_eq!(service.descriptor(Epoch(1)), first);
-        let next = service.descriptor(Epoch(2));
+        assert_eq!(service.descriptor(Epoch(1), at(2)), first);
+        let next = service.descriptor(Epoch(2), at(2));
+        assert_eq!((&first.gateways, &next.gateways), (&at(1), &at(2)));
         assert_eq!(next.models, [card(0), card(1)]);
         assert!(next.verify().is_ok());
         service.offer(vec![card(1)]).unwrap();

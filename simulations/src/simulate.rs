@@ -1,11 +1,12 @@
 //! From a scenario to its report: makes keys, seats every node, runs.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use directory::{AuthorityEntry, Identity, Network as Description, NetworkDraft, Role};
-use message::{EdgeConfig, SealingKey};
+use message::{SealingKey, mailbox_gateways};
 use provider::{Service, model_card};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
@@ -109,38 +110,47 @@ impl<'a> Plan<'a> {
         for number in 0..self.scenario.counts.clients {
             let node = Node::Client(number);
             // Clients and providers fill the gateways in turn.
-            let gateway = self.entry(self.scenario.counts.providers + number);
-            let edge = EdgeConfig {
-                gateway,
-                class: self.scenario.class,
-            };
-            let owner = AskerOwner::new(edge, models());
+            let first = self.scenario.counts.providers + number;
+            let gateways = self.scenario.counts.gateways;
+            let entries = (first..).take(gateways).map(|n| self.entry(n)).collect();
+            let owner = AskerOwner::new(self.scenario.class, models());
             let rng = self.rng(stream(node));
-            let seat = UplinkSeat::new(owner, self.network.clone(), gateway, rng);
+            let seat = UplinkSeat::new(owner, self.network.clone(), entries, rng);
             network.seat(node, None, Box::new(seat));
         }
         Ok(())
     }
 
     fn provider(&self, node: Node, number: usize) -> Result<Box<dyn Seat>, ScenarioError> {
-        let gateway = self.entry(number);
         let mut rng = self.rng(stream(node));
         let sealing_seed: [u8; 32] = rng.random();
         let geometry = self.scenario.parameters.geometry;
         let models = models();
         let cards = models.values().map(|model| model_card(geometry, model));
         let cards: Result<Vec<_>, _> = cards.collect();
+        let mailbox = Identity::generate(&mut rng);
+        // The entry gateway keeps no mailbox of its own guest.
+        let all = 0..self.scenario.counts.gateways;
+        let kept = mailbox_gateways(&mailbox, all.map(|n| self.id(Node::Gateway(n))), None);
+        let free = (number..).map(|number| self.entry(number));
+        let gateways = self.scenario.counts.gateways;
+        let entries: VecDeque<NodeId> = free
+            .take(gateways)
+            .filter(|gateway| !kept.contains(gateway))
+            .collect();
+        if entries.is_empty() {
+            return Err(ScenarioError::Network);
+        }
         let service = Service::new(
             name("provider", number),
-            gateway,
-            Identity::generate(&mut rng),
+            mailbox,
             SealingKey::from_bytes(&sealing_seed).public().clone(),
             cards.map_err(|_| ScenarioError::Models)?,
         );
         let service = Arc::new(service.map_err(|_| ScenarioError::Models)?);
         let class = self.scenario.parameters.provider_class;
         let owner = ProviderOwner::new(service, sealing_seed, class, models);
-        let seat = UplinkSeat::new(owner, self.network.clone(), gateway, rng);
+        let seat = UplinkSeat::new(owner, self.network.clone(), entries, rng);
         Ok(Box::new(seat))
     }
 

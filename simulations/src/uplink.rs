@@ -1,5 +1,6 @@
 //! The seat of whoever is linked to an entry gateway: what their driver does, in memory.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ pub(crate) trait Owner {
         now: Time,
         rng: &mut ChaCha20Rng,
         topology: Arc<Topology>,
+        gateway: NodeId,
     ) -> Result<Self::Core, EdgeError>;
 
-    /// The descriptor that it publishes for an epoch, if it publishes any.
-    fn descriptor(&self, epoch: Epoch) -> Option<Vec<u8>>;
+    /// Whether its core publishes a descriptor, through the mixes.
+    fn publishes(&self) -> bool;
 
     /// Takes news of its core.
     fn news(
@@ -59,8 +61,8 @@ pub(crate) trait Owner {
 pub(crate) struct UplinkSeat<O: Owner> {
     owner: O,
     network: Arc<Network>,
-    gateway: NodeId,
-    publishes: bool,
+    /// Where it may enter: the first is its entry gateway.
+    entries: VecDeque<NodeId>,
     rng: ChaCha20Rng,
     live: Option<Live<O::Core>>,
     past: Ledger,
@@ -71,6 +73,10 @@ struct Live<C> {
     core: Option<C>,
     topology: Option<Arc<Topology>>,
     link: Link,
+    /// Since when the entry gateway is gone.
+    gone_since: Option<Time>,
+    /// The epoch whose descriptor is to be published as soon as there is a core.
+    to_publish: Option<Epoch>,
     /// When to dial, or to register, again.
     retry_at: Option<Time>,
     look_at: Time,
@@ -86,23 +92,33 @@ enum Link {
 }
 
 impl<O: Owner> UplinkSeat<O> {
-    pub(crate) fn new(owner: O, network: Arc<Network>, gateway: NodeId, rng: ChaCha20Rng) -> Self {
-        let publishes = owner.descriptor(Epoch(1)).is_some();
+    /// A seat whose entry gateway is the first of `entries`; there is at least one.
+    pub(crate) fn new(
+        owner: O,
+        network: Arc<Network>,
+        entries: VecDeque<NodeId>,
+        rng: ChaCha20Rng,
+    ) -> Self {
         Self {
             owner,
             network,
-            gateway,
-            publishes,
+            entries,
             rng,
             live: None,
             past: Ledger::default(),
         }
     }
 
+    fn gateway(&self) -> NodeId {
+        self.entries[0]
+    }
+
     fn settle(&mut self, now: Time, mut outputs: Vec<Output>) -> Vec<Output> {
+        self.take_another(now);
         self.follow(now, &mut outputs);
         self.look(now);
         self.retry(now, &mut outputs);
+        let to = Peer::Node(self.gateway());
         let Some(live) = &mut self.live else {
             return outputs;
         };
@@ -112,7 +128,6 @@ impl<O: Owner> UplinkSeat<O> {
         if core.poll_timeout().is_some_and(|due| due <= now) {
             core.handle_timeout(now, &mut self.rng);
         }
-        let to = Peer::Node(self.gateway);
         while let Some((first, packet)) = core.poll_transmit(now) {
             let frame = Frame::new(first, packet.as_bytes());
             outputs.push(Output::Frame { to, frame });
@@ -126,6 +141,34 @@ impl<O: Owner> UplinkSeat<O> {
         outputs
     }
 
+    /// When the entry gateway is gone for long, takes the next one that the document lists.
+    fn take_another(&mut self, now: Time) {
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        let gone = live
+            .gone_since
+            .is_some_and(|since| now.since(since) >= GONE);
+        if !gone {
+            return;
+        }
+        live.gone_since = Some(now);
+        let Some(next) = self.entries.get(1).copied() else {
+            return;
+        };
+        let taken = live
+            .core
+            .as_mut()
+            .map(|core| core.set_gateway(now, &mut self.rng, next));
+        if matches!(taken, Some(Err(_))) {
+            return;
+        }
+        self.entries.rotate_left(1);
+        live.link = Link::Down;
+        live.retry_at = Some(now);
+        live.subscriber.set_sources(now, vec![next]);
+    }
+
     /// Follows the directory through the gateway.
     fn follow(&mut self, now: Time, outputs: &mut Vec<Output>) {
         let Some(live) = &mut self.live else {
@@ -137,14 +180,24 @@ impl<O: Owner> UplinkSeat<O> {
         live.subscriber.handle_timeout(now);
         while let Some(event) = live.subscriber.poll_event() {
             match event {
-                SubscriberEvent::NeedDescriptor(epoch) => {
-                    if let Some(descriptor) = self.owner.descriptor(epoch) {
-                        live.subscriber.offer(now, epoch, descriptor);
+                SubscriberEvent::NeedDescriptor(epoch) => live.to_publish = Some(epoch),
+                SubscriberEvent::Document(topology) => {
+                    live.look_at = now;
+                    if let Some(core) = &mut live.core {
+                        core.foresee(&mut self.rng, topology);
                     }
                 }
-                SubscriberEvent::Document(_) | SubscriberEvent::Clock(_) => live.look_at = now,
+                SubscriberEvent::Clock(_) => live.look_at = now,
                 _ => {}
             }
+        }
+        let open = self.network.schedule().open_for(now);
+        live.to_publish = live.to_publish.filter(|epoch| *epoch >= open);
+        if let Some(core) = &mut live.core
+            && self.owner.publishes()
+            && let Some(epoch) = live.to_publish.take()
+        {
+            core.publish(now, epoch);
         }
         while let Some((to, call)) = live.subscriber.poll_transmit() {
             outputs.push(Output::Call { to, tag: 0, call });
@@ -153,6 +206,7 @@ impl<O: Owner> UplinkSeat<O> {
 
     /// Takes the document that is current, or stops sending without one.
     fn look(&mut self, now: Time) {
+        let gateway = self.gateway();
         let Some(live) = self.live.as_mut().filter(|live| live.look_at <= now) else {
             return;
         };
@@ -177,7 +231,10 @@ impl<O: Owner> UplinkSeat<O> {
         let taken = match &mut live.core {
             Some(core) => core.set_topology(now, &mut self.rng, Arc::clone(&topology)),
             None => {
-                let made = self.owner.make(now, &mut self.rng, Arc::clone(&topology));
+                let made = self
+                    .owner
+                    .make(now, &mut self.rng, Arc::clone(&topology), gateway);
+                live.to_publish = Some(self.network.schedule().open_for(now));
                 made.map(|core| live.core = Some(core))
             }
         };
@@ -190,6 +247,7 @@ impl<O: Owner> UplinkSeat<O> {
 
     /// Dials or registers, when it is time to.
     fn retry(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let gateway = self.gateway();
         let Some(live) = &mut self.live else {
             return;
         };
@@ -200,17 +258,17 @@ impl<O: Owner> UplinkSeat<O> {
         match (live.link, &mut live.core) {
             (Link::Down, _) => {
                 live.link = Link::Dialling;
-                outputs.push(Output::Dial(self.gateway));
+                outputs.push(Output::Dial(gateway));
             }
             (Link::Up, Some(core)) => {
                 live.link = Link::Registering;
                 let call = Call::Register(core.register());
-                let to = self.gateway;
+                let to = gateway;
                 outputs.push(Output::Call { to, tag: 0, call });
             }
             (Link::Registered, Some(core)) => {
                 let calls = core.calls(now).into_iter();
-                let to = self.gateway;
+                let to = gateway;
                 outputs.extend(calls.map(|call| Output::Call { to, tag: 0, call }));
             }
             _ => {}
@@ -268,8 +326,8 @@ impl<C: Participant> Live<C> {
 impl<O: Owner> Seat for UplinkSeat<O> {
     fn start(&mut self, now: Time) -> Vec<Output> {
         let view = View::new(Arc::clone(&self.network));
-        let sources = vec![self.gateway];
-        let subscriber = if self.publishes {
+        let sources = vec![self.gateway()];
+        let subscriber = if self.owner.publishes() {
             Subscriber::publishing(now, view, sources)
         } else {
             Subscriber::new(now, view, sources)
@@ -279,6 +337,8 @@ impl<O: Owner> Seat for UplinkSeat<O> {
             core: None,
             topology: None,
             link: Link::Down,
+            gone_since: Some(now),
+            to_publish: None,
             retry_at: Some(now),
             look_at: now,
         });
@@ -302,11 +362,15 @@ impl<O: Owner> Seat for UplinkSeat<O> {
             Input::Dialled { up } => {
                 live.link = if up { Link::Up } else { Link::Down };
                 live.subscriber.doubt_clock(now);
+                if up {
+                    live.gone_since = None;
+                }
                 live.retry_at = Some(if up { now } else { now.after(REDIAL) });
             }
             Input::Down(_) => {
                 live.fail_closed();
                 live.link = Link::Down;
+                live.gone_since.get_or_insert(now);
                 live.retry_at = Some(now.after(REDIAL));
             }
             Input::Ask(asked) => {
@@ -329,7 +393,10 @@ impl<O: Owner> Seat for UplinkSeat<O> {
         let linked = !matches!(live.link, Link::Down | Link::Dialling);
         let subscriber = linked.then(|| live.subscriber.poll_timeout());
         let core = live.core.as_ref().and_then(Participant::poll_timeout);
-        let own = [subscriber, core, live.retry_at].into_iter().flatten();
+        let gone = live.gone_since.map(|since| since.after(GONE));
+        let own = [subscriber, core, gone, live.retry_at]
+            .into_iter()
+            .flatten();
         own.chain([live.look_at]).min()
     }
 
@@ -357,6 +424,8 @@ pub(crate) fn guest(link: u64) -> Peer {
     Peer::Guest(GuestId(link))
 }
 
+/// After this a gateway that does not come back is given up.
+const GONE: Duration = Duration::from_secs(10);
 /// Between two looks for a document that should be there.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two attempts to register.

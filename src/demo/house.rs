@@ -1,14 +1,17 @@
 //! A whole network in one process, for the demo and for tests.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use client::Client;
 use directory::{Identity, Parameters};
 use link::{FaultCounts, FaultProxy, Faults, LinkError, Services, Tap};
+use message::mailbox_gateways;
+use provider::Reach;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wire::{NodeId, NodeName};
+use wire::NodeName;
 
 use crate::config::Role;
 use crate::demo::inspector::Inspector;
@@ -27,7 +30,7 @@ pub struct House {
     /// What stands before every node that listens.
     paths: Vec<FaultProxy>,
     /// Removed with the house.
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 impl House {
@@ -70,7 +73,6 @@ impl House {
         let inspector = Arc::new(Inspector::default());
         let (stop, stopped) = watch::channel(false);
         let network = Arc::new(plan.network.clone());
-        let gateways: Vec<NodeId> = network.bootstrap().iter().map(|(id, _)| *id).collect();
         let mut nodes = JoinSet::new();
         let mut providers = 0;
         for node in &plan.nodes {
@@ -86,10 +88,9 @@ impl House {
                 gateway: None,
                 models: Vec::new(),
                 trial: trial.clone(),
+                reach: Reach::Anonymous,
             };
             if node.role == Role::Provider {
-                // The last gateways are the providers', the first is the asker's.
-                part.gateway = gateways.iter().rev().nth(providers).copied();
                 part.models = share(providers, counts.providers);
                 providers += 1;
             }
@@ -104,8 +105,22 @@ impl House {
             stop,
             nodes,
             paths,
-            _state: state,
+            state,
         })
+    }
+
+    /// The place of a gateway that keeps no mailbox of this provider: who enters by another one
+    /// would show it whom it asks and where it is, if not which packet was which.
+    #[must_use]
+    pub fn entry_apart_from(&self, provider: &str) -> usize {
+        let gateways = self.plan.network.bootstrap().iter().map(|(id, _)| *id);
+        let node = self.plan.nodes.iter().find(|node| node.name == provider);
+        let kept = node.map_or_else(Vec::new, |node| {
+            mailbox_gateways(&Identity::from_seed(&node.seed), gateways.clone(), None)
+        });
+        let mut places = gateways.enumerate();
+        let free = places.find(|(_, gateway)| !kept.contains(gateway));
+        free.map_or(0, |(place, _)| place)
     }
 
     /// A client of this network, seen by the inspector under `name`.
@@ -129,6 +144,30 @@ impl House {
             )
             .await
             .map_err(|e| Fault::failed(format!("{name}: {e}")))
+    }
+
+    /// Waits until the directory lists so many models, as `client` sees it.
+    ///
+    /// # Errors
+    /// [`Fault`] if a node ends, or nothing is listed in time.
+    pub async fn listed(&mut self, client: &Client, models: usize) -> Result<(), Fault> {
+        let ends = self.services.clock.now().after(LISTED_WITHIN);
+        while client.models().len() < models {
+            if let Some(fault) = self.failed() {
+                return Err(fault);
+            }
+            if self.services.clock.now() > ends {
+                return Err(Fault::failed("no provider in the directory; try again"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Where the nodes keep their state: a folder each.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// The first node that ended before it was asked to, if one did.
@@ -192,5 +231,8 @@ impl House {
 
 /// For all nodes of one process to start.
 const START_UP: Duration = Duration::from_secs(2);
+/// Three epochs of the shortest kind.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(100);
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(5);

@@ -297,6 +297,12 @@ impl<'a> Index<'a> {
         }
     }
 
+    /// What a node sent of what it peeled: a mailbox's gateway wraps items for their owner.
+    fn wrapped(&self, node: &'a str, output: Option<Digest>) -> Option<Digest> {
+        let again = self.peeled.get(&(node, output?));
+        again.map_or(output, |peel| peel.output)
+    }
+
     fn follow(&self, from: &str, sent: Time, first: Digest) -> Journey {
         let mut stages: Vec<Stage> = Vec::new();
         let (mut at, mut digest) = (from.to_owned(), first);
@@ -306,7 +312,7 @@ impl<'a> Index<'a> {
                 break;
             };
             let peel = self.peeled.get(&(node, digest)).copied();
-            let next = peel.map_or(Some(digest), |peel| peel.output);
+            let next = peel.map_or(Some(digest), |peel| self.wrapped(node, peel.output));
             let left = next.and_then(|next| self.left.get(&(node, next)).copied());
             stages.push(Stage {
                 node: node.to_owned(),
@@ -404,6 +410,28 @@ mod tests {
                 .journeys("asker", "mix-1", (Time::ZERO, Time::MAX))
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn follows_an_item_that_leaves_under_a_reply_block() {
+        let inspector = Arc::new(Inspector::default());
+        tap(&inspector, "asker").saw(left(0, 1));
+        let gateway = tap(&inspector, "gateway-1");
+        gateway.saw(came(3, 1));
+        for (input, output) in [(1, 2), (2, 3)] {
+            gateway.saw(Sight::Peeled {
+                at: millis(4),
+                input: Digest([input; 16]),
+                output: Some(Digest([output; 16])),
+                delay: Duration::ZERO,
+                pool: 1,
+            });
+        }
+        gateway.saw(left(54, 3));
+        tap(&inspector, "provider").saw(came(55, 3));
+        let journeys = inspector.journeys("asker", "provider", (Time::ZERO, Time::MAX));
+        assert_eq!(journeys.len(), 1);
+        assert_eq!(journeys[0].stages[0].left, Some(millis(54)));
     }
 
     #[test]

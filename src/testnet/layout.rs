@@ -40,7 +40,7 @@ pub(super) fn draw(start_up: Duration) -> Result<Plan, Failure> {
         now,
         &mut *rng,
         Counts::default(),
-        Parameters::demo(),
+        Parameters::demo().with_short_first_epoch(),
         start_up,
     )
     .map_err(|e| format!("no free ports: {e}"))
@@ -90,7 +90,10 @@ fn lay_out_node(dir: &Path, node: &PlannedNode, models: Vec<String>) -> Result<(
             listen: Some(node.metrics),
             expose_metrics: false,
         },
-        provider: ProviderSection { models },
+        provider: ProviderSection {
+            models,
+            ..ProviderSection::default()
+        },
     };
     let text = toml::to_string(&config).map_err(|e| e.to_string())?;
     let path = home.join(NODE_FILE);

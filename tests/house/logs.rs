@@ -56,13 +56,15 @@ async fn no_level_of_the_log_names_a_client_or_what_it_asks() {
     let counts = Counts {
         authorities: 1,
         mixes: 3,
-        gateways: 2,
+        gateways: 3,
         providers: 1,
     };
     let services = subrosa::services();
     let trial: Arc<dyn Trial> = Arc::new(ChildProcess::of(env!("CARGO_BIN_EXE_subrosa")));
-    let house = House::start(&services, &trial, counts, Parameters::demo(), None).unwrap();
+    let parameters = Parameters::demo().with_short_first_epoch();
+    let mut house = House::start(&services, &trial, counts, parameters, None).unwrap();
     let client = house.join("asker", 0, 1).await.unwrap();
+    house.listed(&client, 1).await.unwrap();
     let shipped = &compiler::shipped()[0];
     let answer = client
         .query(shipped.name, shipped.samples()[0].input.clone())

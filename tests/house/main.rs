@@ -6,3 +6,4 @@
 mod invariants;
 mod journey;
 mod logs;
+mod reach;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use directory::{Document, Identity, ModelCard, ServiceDescriptor, Topology};
 use message::{EdgeConfig, Participant, SealingKey};
-use provider::{Bounds, Job, Provider, ProviderConfig, Service};
+use provider::{Bounds, Job, Provider, ProviderConfig, Reach, Service};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use subrosa_client::{Answer, Asker, AskerConfig, Input, QueryError, QueryId, Question};
@@ -51,7 +51,7 @@ pub(crate) fn service(name: &str, number: u8, cards: Vec<ModelCard>) -> (Service
     let name = NodeName::new(name).unwrap();
     let mailbox = Identity::generate(&mut rng);
     let public = sealing_key.public().clone();
-    let service = Service::new(name, gateway(number % 2), mailbox, public, cards).unwrap();
+    let service = Service::new(name, mailbox, public, cards).unwrap();
     (service, sealing_key)
 }
 
@@ -60,13 +60,15 @@ pub(crate) fn document(epoch: u64) -> Arc<Topology> {
     let listed = |number| {
         service("clinic", number, cards())
             .0
-            .descriptor(Epoch(epoch))
+            .descriptor(Epoch(epoch), vec![gateway(number % 2)])
     };
     topology(epoch, vec![listed(0), listed(1)])
 }
 
 pub(crate) fn listed(name: &str, number: u8, cards: Vec<ModelCard>) -> ServiceDescriptor {
-    service(name, number, cards).0.descriptor(Epoch(1))
+    service(name, number, cards)
+        .0
+        .descriptor(Epoch(1), vec![gateway(number % 2)])
 }
 
 /// The same for a network whose participants send no loops: none is missed, nothing withheld.
@@ -102,6 +104,8 @@ impl World {
             net.attach(usize::from(number), service.mailbox());
             let config = ProviderConfig {
                 service: Arc::new(service),
+                gateway: gateway(number % 2),
+                reach: Reach::Attached,
                 sealing_key,
                 class: 1,
                 bounds: Bounds::default(),

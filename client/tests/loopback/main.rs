@@ -12,7 +12,7 @@ use std::time::Duration;
 use compiler::{Model, Shipped};
 use directory::Identity;
 use message::SealingKey;
-use provider::{Bounds, Node, NodeConfig, OwnModules, SandboxLimits, Service, model_card};
+use provider::{Bounds, Node, NodeConfig, OwnModules, Reach, SandboxLimits, Service, model_card};
 use sphinx::Geometry;
 use subrosa_client::{Client, ConnectError, ProofStatus, QueryError};
 use tokio::task::JoinSet;
@@ -50,13 +50,15 @@ fn model() -> Model {
 async fn network() -> (Gateway, Node) {
     let cards = vec![model_card(Geometry::DEFAULT, &model()).unwrap()];
     let key = sealing_key().public().clone();
-    let service = Service::new(name(), id(), mailbox(), key, cards).unwrap();
-    let gateway = Gateway::start(vec![service.descriptor(Epoch(1))]).await;
+    let service = Service::new(name(), mailbox(), key, cards).unwrap();
+    let gateway = Gateway::start(vec![service.descriptor(Epoch(1), vec![id()])]).await;
     let config = NodeConfig {
         files: None,
         network: Arc::new(gateway.network.clone()),
+        reach: Reach::Attached,
         gateway: id(),
         addresses: vec![gateway.network.bootstrap()[0].1],
+        others: Vec::new(),
         name: name(),
         mailbox: mailbox(),
         sealing_key: sealing_key(),

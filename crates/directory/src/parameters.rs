@@ -70,11 +70,12 @@ impl Parameters {
         }
     }
 
-    /// The same, but for a first epoch just long enough for the vote on the second one.
+    /// The same, but for a first epoch just long enough for publishing through the mixes and the
+    /// vote on the second one.
     #[must_use]
     pub fn with_short_first_epoch(self) -> Self {
         Self {
-            first_epoch: Some(self.shortest_epoch()),
+            first_epoch: Some(self.vote_step * SHORT_FIRST_EPOCH),
             ..self
         }
     }
@@ -191,6 +192,10 @@ impl Decode for Parameters {
         }
     }
 }
+
+/// In steps: the vote on the second epoch, and fifteen steps for descriptors to come through the
+/// mixes once the first document is there.
+const SHORT_FIRST_EPOCH: u32 = Parameters::VOTE_STEPS + 15;
 
 fn millis(duration: Duration, writer: &mut Writer) {
     writer.u32(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));

@@ -7,8 +7,8 @@ use std::time::Duration;
 use directory::Topology;
 use rand::{CryptoRng, RngExt};
 use wire::{
-    AnswerClass, Encode, Epoch, GraphHash, Letter, MAX_INPUT_LEN, MAX_LETTER_LEN, Mail, MailboxAddress,
-    MessageId, NodeId, Reader, Refusal, Request, RequestId, Response, SurbId, Time,
+    AnswerClass, Encode, Epoch, GraphHash, Letter, MAX_INPUT_LEN, MAX_LETTER_LEN, Mail,
+    MailboxAddress, MessageId, NodeId, Reader, Refusal, Request, RequestId, Response, SurbId, Time,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 

@@ -2,8 +2,8 @@
 //! [`Edge`](crate::Edge) behind it.
 //!
 //! One task does everything, so that the core needs no lock. It fetches the documents through
-//! the gateway, registers, keeps the link, and moves frames promptly between link and core. It
-//! dials the entry gateway alone; taking another one when that is gone is its owner's decision.
+//! the gateway, registers, keeps the link, and moves frames promptly between link and core. When
+//! the entry gateway is gone for ten seconds, it takes one of the others that it was given.
 
 mod run;
 
@@ -28,14 +28,26 @@ pub struct UplinkConfig {
     pub gateway: NodeId,
     /// Where it is reached until a document says otherwise.
     pub addresses: Vec<SocketAddr>,
+    /// Gateways to take when that one is gone, with their addresses; none for whoever must stay.
+    pub others: Vec<(NodeId, Vec<SocketAddr>)>,
     /// What metrics call this participant's kind: `client` or `provider`.
     pub role: &'static str,
-    /// Signs the descriptor to publish for an epoch: the same bytes whenever it is asked for the
-    /// same epoch. `None` for whoever offers nothing.
-    pub publish: Option<Publish>,
+    /// What it publishes, and how.
+    pub publish: Publishing,
 }
 
-/// See [`UplinkConfig::publish`].
+/// How a descriptor reaches the authorities.
+pub enum Publishing {
+    /// There is none.
+    Nothing,
+    /// By the entry gateway, which thereby learns whose it is. This signs it for an epoch: the
+    /// same bytes whenever it is asked for the same epoch.
+    OverTheLink(Publish),
+    /// Through the mixes, by the core ([`Participant::publish`]).
+    ThroughTheMixes,
+}
+
+/// See [`Publishing::OverTheLink`].
 pub type Publish = Box<dyn FnMut(Epoch) -> Vec<u8> + Send>;
 
 /// How the uplink stands.
@@ -91,7 +103,8 @@ pub struct UplinkHandle<P: Participant> {
 pub struct UplinkClosed;
 
 impl<P: Participant> Uplink<P> {
-    /// Starts to dial. The core is made by `make` as soon as there is a document to send by.
+    /// Starts to dial. The core is made by `make` as soon as there is a document to send by, for the
+    /// entry gateway that is used then.
     ///
     /// # Errors
     /// [`LinkError`] if the socket cannot be opened.
@@ -101,7 +114,7 @@ impl<P: Participant> Uplink<P> {
         make: M,
     ) -> Result<Self, LinkError>
     where
-        M: FnOnce(Time, &mut dyn CryptoRng, Arc<Topology>) -> Result<P, EdgeError>,
+        M: FnOnce(Time, &mut dyn CryptoRng, Arc<Topology>, NodeId) -> Result<P, EdgeError>,
         M: Send + 'static,
     {
         let frame_len = config.network.parameters().geometry.frame_len();

@@ -501,6 +501,12 @@ impl Edge {
 
 /// What it knows of itself.
 impl Edge {
+    /// Its entry gateway.
+    #[must_use]
+    pub fn gateway(&self) -> NodeId {
+        self.config.gateway
+    }
+
     /// The document by which it sends.
     #[must_use]
     pub fn topology(&self) -> &Arc<Topology> {
@@ -652,7 +658,7 @@ impl Edge {
                 slots::make_reply(*surb, &payload, self.topology.geometry())?
             }
             Job::Feed { order, at } => self.make_feed(rng, &order, at)?,
-            Job::Part { route, payload } => own::make_part(rng, &self.topology, route, &payload)?,
+            Job::Part { route, payload } => own::make_part(rng, &self.topology, &route, &payload)?,
         };
         self.ledger.made += 1;
         Some(ready)

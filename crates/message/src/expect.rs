@@ -38,7 +38,8 @@ pub(crate) fn leg_quantile(law: DelayLaw) -> Duration {
 /// What a mailbox's gateway and the three mixes behind it add for most packets: senders cannot
 /// tell whether the owner of a mailbox is at its gateway or far behind it.
 pub(crate) fn forwarding_quantile(parameters: &Parameters, packets: u32) -> Duration {
-    leg_quantile(parameters.rates.delay) + shared_slots_quantile(parameters.rates.gateway_loop, packets)
+    leg_quantile(parameters.rates.delay)
+        + shared_slots_quantile(parameters.rates.gateway_loop, packets)
 }
 
 /// `span` and up to a quarter more, so that repeats of a request tell nobody when it was made.

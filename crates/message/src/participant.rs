@@ -5,7 +5,7 @@ use std::sync::Arc;
 use directory::Topology;
 use rand::CryptoRng;
 use sphinx::Packet;
-use wire::{Call, Register, Time};
+use wire::{Call, Epoch, NodeId, Register, Time};
 
 use crate::{Edge, EdgeError};
 
@@ -57,6 +57,32 @@ pub trait Participant: Send + 'static {
 
     /// Its edge, for what it counted.
     fn edge(&self) -> &Edge;
+
+    /// Its edge.
+    fn edge_mut(&mut self) -> &mut Edge;
+
+    /// Learns the document of the epoch to come, before it is in force.
+    fn foresee(&mut self, rng: &mut dyn CryptoRng, topology: Arc<Topology>) {
+        self.edge_mut().foresee(rng, topology);
+    }
+
+    /// Takes another entry gateway: its own is gone.
+    ///
+    /// # Errors
+    /// [`EdgeError`] if it cannot be reached that way; then nothing has changed.
+    fn set_gateway(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        gateway: NodeId,
+    ) -> Result<(), EdgeError> {
+        self.edge_mut().set_gateway(now, rng, gateway)
+    }
+
+    /// Publishes through the mixes what it offers in `epoch`, if it offers anything.
+    fn publish(&mut self, now: Time, epoch: Epoch) {
+        let _ = (now, epoch);
+    }
 
     /// How it registers at its entry gateway: first of all on every link and in every epoch.
     fn register(&self) -> Register;

@@ -9,7 +9,7 @@ use metrics::counter;
 use rand::CryptoRng;
 use sphinx::Packet;
 use tokio::sync::watch;
-use wire::{Call, Register, Time};
+use wire::{Call, Epoch, Register, Time};
 
 use crate::{Job, JobDone, Provider, ProviderCounts};
 
@@ -67,6 +67,9 @@ fn publish(counts: &ProviderCounts) {
     ] {
         counter!("subrosa_requests_total", "kind" => kind).absolute(count);
     }
+    for (verdict, count) in [("done", counts.published), ("refused", counts.unpublished)] {
+        counter!("subrosa_publications_total", "verdict" => verdict).absolute(count);
+    }
 }
 
 impl Participant for Seat {
@@ -75,6 +78,10 @@ impl Participant for Seat {
 
     fn edge(&self) -> &Edge {
         self.provider.edge()
+    }
+
+    fn edge_mut(&mut self) -> &mut Edge {
+        self.provider.edge_mut()
     }
 
     fn handle_command(&mut self, now: Time, rng: &mut dyn CryptoRng, done: JobDone) {
@@ -133,6 +140,10 @@ impl Participant for Seat {
 
     fn register(&self) -> Register {
         self.provider.register()
+    }
+
+    fn publish(&mut self, now: Time, epoch: Epoch) {
+        self.provider.publish(now, epoch);
     }
 
     fn calls(&mut self, now: Time) -> Vec<Call> {

@@ -115,7 +115,7 @@ fn the_next_epoch_still_knows_the_answer() {
     let job = world.jobs.pop().unwrap();
     world.done(&job, vec![1, 2]);
     world.run(Duration::from_secs(3));
-    let next = topology(2, vec![world.provider.service().descriptor(wire::Epoch(2))]);
+    let next = topology(2, vec![world.provider.descriptor(wire::Epoch(2))]);
     let now = world.now;
     world
         .provider

@@ -8,7 +8,7 @@ use directory::{Identity, ModelCard, ServiceDescriptor};
 use message::{Edge, EdgeConfig, EdgeEvent, Participant, Recipient, RequestDraft, SealingKey};
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
-use subrosa_provider::{Bounds, Job, Provider, ProviderConfig, Service};
+use subrosa_provider::{Bounds, Job, Provider, ProviderConfig, Reach, Service};
 use wire::{AnswerClass, Epoch, NodeName, Outcome, RequestFailure, RequestId, Response, Time};
 
 use crate::network::{Net, card, gateway, topology};
@@ -50,7 +50,7 @@ pub(crate) fn cards() -> Vec<ModelCard> {
 pub(crate) fn service(rng: &mut ChaCha20Rng, key: &SealingKey) -> Service {
     let name = NodeName::new("clinic").unwrap();
     let mailbox = Identity::generate(rng);
-    Service::new(name, gateway(1), mailbox, key.public().clone(), cards()).unwrap()
+    Service::new(name, mailbox, key.public().clone(), cards()).unwrap()
 }
 
 pub(crate) fn recipient(listed: &ServiceDescriptor, key: &SealingKey) -> Recipient {
@@ -70,11 +70,13 @@ impl World {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let sealing_key = SealingKey::generate(&mut rng);
         let service = service(&mut rng, &sealing_key);
-        let listed = service.descriptor(Epoch(1));
+        let listed = service.descriptor(Epoch(1), vec![gateway(1)]);
         let to = recipient(&listed, &sealing_key);
         let topology = topology(1, vec![listed]);
         let config = ProviderConfig {
             service: Arc::new(service),
+            gateway: gateway(1),
+            reach: Reach::Attached,
             sealing_key,
             class: 1,
             bounds,

@@ -10,7 +10,7 @@ use compiler::Model;
 use directory::Topology;
 use message::{EdgeConfig, EdgeError, Participant};
 use rand_chacha::ChaCha20Rng;
-use wire::{Epoch, Time};
+use wire::{NodeId, Time};
 
 use crate::report::Ending;
 use crate::seat::{Asked, Input, Output, Way};
@@ -18,7 +18,7 @@ use crate::uplink::Owner;
 
 /// Whose questions an [`Asker`] asks.
 pub(crate) struct AskerOwner {
-    edge: EdgeConfig,
+    class: u8,
     models: Arc<BTreeMap<&'static str, Model>>,
     under_way: BTreeMap<QueryId, Expected>,
     truth: Truth,
@@ -65,9 +65,9 @@ struct Expected {
 }
 
 impl AskerOwner {
-    pub(crate) fn new(edge: EdgeConfig, models: Arc<BTreeMap<&'static str, Model>>) -> Self {
+    pub(crate) fn new(class: u8, models: Arc<BTreeMap<&'static str, Model>>) -> Self {
         Self {
-            edge,
+            class,
             models,
             under_way: BTreeMap::new(),
             truth: Truth::default(),
@@ -115,16 +115,16 @@ impl Owner for AskerOwner {
         now: Time,
         rng: &mut ChaCha20Rng,
         topology: Arc<Topology>,
+        gateway: NodeId,
     ) -> Result<Asker, EdgeError> {
         let config = AskerConfig {
-            edge: self.edge,
+            edge: EdgeConfig {
+                gateway,
+                class: self.class,
+            },
             max_questions: 256,
         };
         Asker::new(now, rng, config, topology)
-    }
-
-    fn descriptor(&self, _: Epoch) -> Option<Vec<u8>> {
-        None
     }
 
     fn news(&mut self, _: Time, event: AskerEvent, outputs: &mut Vec<Output>) {
@@ -158,6 +158,10 @@ impl Owner for AskerOwner {
 
     fn truth(&mut self, core: &Asker) -> Vec<Way> {
         self.truth.look(core)
+    }
+
+    fn publishes(&self) -> bool {
+        false
     }
 
     fn command(&mut self, _: Input) -> Option<std::convert::Infallible> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compiler::Model;
-use directory::{Descriptor, Topology};
+use directory::Topology;
 use message::{EdgeError, SealingKey};
-use provider::{Bounds, Job, JobDone, Provider, ProviderConfig, SandboxFault, Service};
+use provider::{Bounds, Job, JobDone, Provider, ProviderConfig, Reach, SandboxFault, Service};
 use rand_chacha::ChaCha20Rng;
-use wire::{Encode, Epoch, RequestId, Time};
+use wire::{NodeId, RequestId, Time};
 
 use crate::questions;
 use crate::seat::{Asked, Input, Output, Way};
@@ -61,9 +61,12 @@ impl Owner for ProviderOwner {
         now: Time,
         rng: &mut ChaCha20Rng,
         topology: Arc<Topology>,
+        gateway: NodeId,
     ) -> Result<Provider, EdgeError> {
         let config = ProviderConfig {
             service: Arc::clone(&self.service),
+            gateway,
+            reach: Reach::Anonymous,
             sealing_key: SealingKey::from_bytes(&self.sealing_seed),
             class: self.class,
             bounds: Bounds::default(),
@@ -73,11 +76,6 @@ impl Owner for ProviderOwner {
             provider.remember(*id);
         }
         Ok(provider)
-    }
-
-    fn descriptor(&self, epoch: Epoch) -> Option<Vec<u8>> {
-        let descriptor = self.service.descriptor(epoch);
-        Some(Descriptor::Service(Box::new(descriptor)).to_bytes())
     }
 
     fn news(&mut self, now: Time, job: Job, outputs: &mut Vec<Output>) {
@@ -103,6 +101,10 @@ impl Owner for ProviderOwner {
 
     fn truth(&mut self, _: &Provider) -> Vec<Way> {
         vec![Way::In; std::mem::take(&mut self.questions)]
+    }
+
+    fn publishes(&self) -> bool {
+        true
     }
 
     fn command(&mut self, input: Input) -> Option<JobDone> {

@@ -27,7 +27,10 @@ impl Asking {
         }
         let begin = rng.random_range(0..to_usize(MAX_GATEWAYS));
         let is_listed = |gateway: &NodeId| route::lists(around.topology, gateway);
-        let gateway = attempt.out.gateway(index, begin, is_listed)?;
+        // Whoever keeps the mailbox is not to know who sits next to it, if that can be.
+        let is_apart = |gateway: &NodeId| is_listed(gateway) && *gateway != around.home.gateway;
+        let apart = attempt.out.gateway(index, begin, is_apart);
+        let gateway = apart.or_else(|| attempt.out.gateway(index, begin, is_listed))?;
         let (blocks, back) = self.reply_blocks(rng, around, id, count)?;
         let route = route::outward(rng, around.topology, &gateway).ok()?;
 

@@ -1,5 +1,6 @@
 //! The uplink's one task.
 
+mod elsewhere;
 mod follow;
 
 use std::net::SocketAddr;
@@ -11,9 +12,9 @@ use link::{Digest, Frame, LinkError, Mesh, MeshEvent, Peer, Services, Sight};
 use metrics::counter;
 use rand::CryptoRng;
 use tokio::sync::{mpsc, watch};
-use wire::{Call, CallRefused, NodeId, Register, Reply, Time};
+use wire::{Call, CallRefused, Epoch, NodeId, Register, Reply, Time};
 
-use super::{EdgeReport, Publish, UplinkConfig, UplinkStatus};
+use super::{EdgeReport, Publishing, UplinkConfig, UplinkStatus};
 use crate::{EdgeError, Participant};
 
 /// Where the task tells what happens.
@@ -31,8 +32,14 @@ pub(super) struct Run<P: Participant, M> {
     mesh: Mesh,
     gateway: NodeId,
     addresses: Vec<SocketAddr>,
+    /// Gateways to take when that one is gone.
+    others: Vec<(NodeId, Vec<SocketAddr>)>,
+    /// Since when the gateway is gone.
+    gone_since: Option<Time>,
     role: &'static str,
-    publish: Option<Publish>,
+    publish: Publishing,
+    /// The epoch whose descriptor the core is to publish as soon as there is one.
+    to_publish: Option<Epoch>,
     schedule: Schedule,
     subscriber: Subscriber,
     make: Option<M>,
@@ -77,7 +84,7 @@ enum Asked {
 impl<P, M> Run<P, M>
 where
     P: Participant,
-    M: FnOnce(Time, &mut dyn CryptoRng, Arc<Topology>) -> Result<P, EdgeError>,
+    M: FnOnce(Time, &mut dyn CryptoRng, Arc<Topology>, NodeId) -> Result<P, EdgeError>,
 {
     pub(super) fn new(
         config: UplinkConfig,
@@ -91,8 +98,10 @@ where
         let schedule = view.network().schedule();
         let sources = vec![config.gateway];
         let subscriber = match config.publish {
-            Some(_) => Subscriber::publishing(now, view, sources),
-            None => Subscriber::new(now, view, sources),
+            Publishing::Nothing => Subscriber::new(now, view, sources),
+            Publishing::OverTheLink(_) | Publishing::ThroughTheMixes => {
+                Subscriber::publishing(now, view, sources)
+            }
         };
         let (replies, reply_queue) = mpsc::channel(CALLS);
         let run = Self {
@@ -101,8 +110,11 @@ where
             mesh,
             gateway: config.gateway,
             addresses: config.addresses,
+            others: config.others,
+            gone_since: Some(now),
             role: config.role,
             publish: config.publish,
+            to_publish: None,
             schedule,
             subscriber,
             make: Some(make),
@@ -162,6 +174,12 @@ where
 
     /// Does what is due.
     fn advance(&mut self, now: Time) {
+        if self
+            .gone_since
+            .is_some_and(|since| now.since(since) >= GONE)
+        {
+            self.take_another(now);
+        }
         self.follow_directory(now);
         if self.look_at <= now {
             self.look(now);
@@ -229,16 +247,20 @@ where
                     }
                 }
             }
-            MeshEvent::Up(_) => {
+            MeshEvent::Up(peer) if peer == Peer::Node(self.gateway) => {
                 self.link = Link::Up;
                 self.subscriber.doubt_clock(now);
+                self.gone_since = None;
                 self.register(now);
             }
-            MeshEvent::Down(_) => {
+            MeshEvent::Down(peer) if peer == Peer::Node(self.gateway) => {
                 self.fail_closed();
                 self.link = Link::Down;
+                self.gone_since.get_or_insert(now);
                 self.status(UplinkStatus::Connecting);
             }
+            // Of a gateway that was left.
+            MeshEvent::Up(_) | MeshEvent::Down(_) => {}
             MeshEvent::Call { responder, .. } => {
                 responder.respond(Reply::Refused(CallRefused::NotForThisNode));
             }
@@ -357,7 +379,8 @@ where
     fn next_timeout(&self) -> Time {
         let core = self.core.as_ref().and_then(P::poll_timeout);
         let directory = (self.link != Link::Down).then(|| self.subscriber.poll_timeout());
-        [core, directory, self.retry_at, Some(self.look_at)]
+        let gone = self.gone_since.map(|since| since.after(GONE));
+        [core, directory, gone, self.retry_at, Some(self.look_at)]
             .into_iter()
             .flatten()
             .fold(self.report_at, Time::min)
@@ -446,6 +469,9 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// How soon after the genesis to look.
 const MOMENT: Duration = Duration::from_millis(1);
+
+/// After this a gateway that does not come back is given up.
+const GONE: Duration = Duration::from_secs(10);
 
 /// How often totals are published.
 const REPORT: Duration = Duration::from_secs(1);

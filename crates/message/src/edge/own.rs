@@ -92,6 +92,7 @@ impl Edge {
         self.former = None;
         self.coming = None;
         self.link = Link::Down;
+        self.loops.forgive();
         for owner in &mut self.owners {
             owner.restart();
         }
@@ -304,7 +305,7 @@ fn reply_block(
 pub(super) fn make_part(
     rng: &mut dyn CryptoRng,
     topology: &Topology,
-    route: Route,
+    route: &Route,
     payload: &[u8],
 ) -> Option<Ready> {
     let (geometry, to) = (topology.geometry(), Address::PUBLISH);

@@ -10,7 +10,7 @@ use directory::{ClockSkew, DirectoryError, Topology};
 use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use sphinx::Packet;
-use subrosa_message::driver::{Uplink, UplinkConfig, UplinkStatus};
+use subrosa_message::driver::{Publishing, Uplink, UplinkConfig, UplinkStatus};
 use subrosa_message::{Edge, EdgeConfig, EdgeError, EdgeEvent, Participant};
 use tokio::time::timeout;
 use wire::{Call, Epoch, Register, Time};
@@ -76,6 +76,10 @@ impl Participant for Idle {
         &self.0
     }
 
+    fn edge_mut(&mut self) -> &mut Edge {
+        &mut self.0
+    }
+
     fn register(&self) -> Register {
         self.0.register()
     }
@@ -92,13 +96,14 @@ async fn uplink(gateway: &Gateway, class: u8) -> Uplink<Idle> {
         gateway: gateway.id(),
         addresses: vec![gateway.address()],
         role: "client",
-        publish: None,
+        others: Vec::new(),
+        publish: Publishing::Nothing,
     };
     let edge = EdgeConfig {
         gateway: gateway.id(),
         class,
     };
-    Uplink::start(config, services(), move |now, rng, topology| {
+    Uplink::start(config, services(), move |now, rng, topology, _| {
         Edge::new(now, rng, edge, topology).map(|mut edge| {
             edge.link_down();
             Idle(edge)

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use directory::{DirectoryError, SubscriberEvent, Topology};
 use rand::CryptoRng;
-use wire::{Epoch, Time};
+use wire::{Epoch, NodeId, Time};
 
 use super::{Asked, LOOK, Link, MOMENT, Run};
-use crate::driver::UplinkStatus;
+use crate::driver::{Publishing, UplinkStatus};
 use crate::{EdgeError, Participant};
 
 impl<P, M> Run<P, M>
 where
     P: Participant,
-    M: FnOnce(Time, &mut dyn CryptoRng, Arc<Topology>) -> Result<P, EdgeError>,
+    M: FnOnce(Time, &mut dyn CryptoRng, Arc<Topology>, NodeId) -> Result<P, EdgeError>,
 {
     /// Does what the directory's schedule calls for.
     pub(super) fn follow_directory(&mut self, now: Time) {
@@ -27,12 +27,17 @@ where
         while let Some(event) = self.subscriber.poll_event() {
             match event {
                 SubscriberEvent::NeedDescriptor(epoch) => self.offer(now, epoch),
-                SubscriberEvent::Document(_) => self.look_at = now,
                 SubscriberEvent::Clock(right) => {
                     if let Err(skew) = right {
                         tracing::error!(%skew, "nothing is sent");
                     }
                     self.look_at = now;
+                }
+                SubscriberEvent::Document(topology) => {
+                    self.look_at = now;
+                    if let Some(core) = &mut self.core {
+                        core.foresee(&mut *self.rng, topology);
+                    }
                 }
                 SubscriberEvent::DocumentRefused { why, .. } => {
                     tracing::warn!(%why, "document refused");
@@ -55,8 +60,25 @@ where
     }
 
     fn offer(&mut self, now: Time, epoch: Epoch) {
-        if let Some(publish) = &mut self.publish {
-            self.subscriber.offer(now, epoch, publish(epoch));
+        match &mut self.publish {
+            Publishing::Nothing => {}
+            Publishing::OverTheLink(publish) => {
+                self.subscriber.offer(now, epoch, publish(epoch));
+            }
+            Publishing::ThroughTheMixes => self.to_publish = Some(epoch),
+        }
+        self.publish_by_core(now);
+    }
+
+    /// Before there is a core there is no way through the mixes.
+    fn publish_by_core(&mut self, now: Time) {
+        let open = self.schedule.open_for(now);
+        self.to_publish = self.to_publish.filter(|epoch| *epoch >= open);
+        if matches!(self.publish, Publishing::ThroughTheMixes)
+            && let Some(core) = &mut self.core
+            && let Some(epoch) = self.to_publish.take()
+        {
+            core.publish(now, epoch);
         }
     }
 
@@ -102,9 +124,12 @@ where
     fn take_topology(&mut self, now: Time, topology: Arc<Topology>) {
         let taken = match (&mut self.core, self.make.take()) {
             (Some(core), _) => core.set_topology(now, &mut *self.rng, Arc::clone(&topology)),
-            (None, Some(make)) => make(now, &mut *self.rng, Arc::clone(&topology)).map(|core| {
-                self.core = Some(core);
-            }),
+            (None, Some(make)) => make(now, &mut *self.rng, Arc::clone(&topology), self.gateway)
+                .map(|core| {
+                    self.core = Some(core);
+                    // At once, not only when the schedule says: in the first epoch time is short.
+                    self.to_publish = Some(self.schedule.open_for(now));
+                }),
             (None, None) => return,
         };
         self.fail_closed();
@@ -121,6 +146,7 @@ where
             self.addresses.clone_from(&relay.addresses);
             self.dial();
         }
+        self.publish_by_core(now);
         self.report_at = now;
         self.topology = Some(Arc::clone(&topology));
         self.outputs.topology.send_replace(Some(topology));
