@@ -105,10 +105,11 @@ impl Demo {
             self.say(&format!("{percent} % of all datagrams will not arrive"));
         }
         let exams = exams()?;
-        let mut parameters = Parameters::demo().with_short_first_epoch();
+        let mut parameters = Parameters::demo();
         if self.faults.is_some() {
             parameters.vote_step = VOTE_STEP_ON_BAD_PATHS;
         }
+        let parameters = parameters.with_short_first_epoch();
         let mut house = House::start(
             &self.services,
             &self.trial,

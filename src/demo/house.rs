@@ -11,7 +11,7 @@ use message::mailbox_gateways;
 use provider::Reach;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use wire::NodeName;
+use wire::{Epoch, NodeName};
 
 use crate::config::Role;
 use crate::demo::inspector::Inspector;
@@ -151,13 +151,17 @@ impl House {
     /// # Errors
     /// [`Fault`] if a node ends, or nothing is listed in time.
     pub async fn listed(&mut self, client: &Client, models: usize) -> Result<(), Fault> {
-        let ends = self.services.clock.now().after(LISTED_WITHIN);
+        // The second document is the first that lists who publishes through the mixes.
+        let schedule = self.plan.network.schedule();
+        let ends = schedule.start(Epoch(2)).after(LISTED_WITHIN);
         while client.models().len() < models {
             if let Some(fault) = self.failed() {
                 return Err(fault);
             }
             if self.services.clock.now() > ends {
-                return Err(Fault::failed("no provider in the directory; try again"));
+                return Err(Fault::failed(
+                    "no provider published in time: the machine is too busy; try again",
+                ));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -231,8 +235,8 @@ impl House {
 
 /// For all nodes of one process to start.
 const START_UP: Duration = Duration::from_secs(2);
-/// Three epochs of the shortest kind.
-const LISTED_WITHIN: Duration = Duration::from_secs(30);
+/// For clients to fetch a document that is in force.
+const LISTED_WITHIN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(5);

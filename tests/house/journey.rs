@@ -6,10 +6,8 @@ use link::Chance;
 use subrosa::cli::DemoArgs;
 use subrosa::demo::Demo;
 use subrosa::trial::ChildProcess;
-use tokio::sync::Mutex;
 
-/// Two whole networks at once would each be slow.
-static ALONE: Mutex<()> = Mutex::const_new(());
+use crate::ALONE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_question_of_a_demo_is_answered_exactly_and_nobody_learns_who_asked() {

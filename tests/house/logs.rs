@@ -46,6 +46,7 @@ fn holds(log: &[u8], secret: &[u8]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_level_of_the_log_names_a_client_or_what_it_asks() {
+    let _alone = crate::ALONE.lock().await;
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()

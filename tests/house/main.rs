@@ -7,3 +7,6 @@ mod invariants;
 mod journey;
 mod logs;
 mod reach;
+
+/// Held by whoever runs a whole network: two at once would each be too slow.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -127,6 +127,7 @@ fn who_knows_both(house: &House, owner: &Owner) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_node_can_join_a_mailbox_to_where_its_owner_is() {
+    let _alone = crate::ALONE.lock().await;
     let counts = Counts {
         authorities: 1,
         mixes: 3,

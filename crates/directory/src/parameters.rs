@@ -74,8 +74,10 @@ impl Parameters {
     /// vote on the second one.
     #[must_use]
     pub fn with_short_first_epoch(self) -> Self {
+        let voting = self.vote_step * Self::VOTE_STEPS;
+        let first = (voting + PUBLISHING).max(self.shortest_epoch());
         Self {
-            first_epoch: Some(self.vote_step * SHORT_FIRST_EPOCH),
+            first_epoch: Some(first.min(self.epoch)),
             ..self
         }
     }
@@ -193,9 +195,8 @@ impl Decode for Parameters {
     }
 }
 
-/// In steps: the vote on the second epoch, and fifteen steps for descriptors to come through the
-/// mixes once the first document is there.
-const SHORT_FIRST_EPOCH: u32 = Parameters::VOTE_STEPS + 15;
+/// For descriptors to come through the mixes once the first document is there.
+const PUBLISHING: Duration = Duration::from_millis(9_500);
 
 fn millis(duration: Duration, writer: &mut Writer) {
     writer.u32(u32::try_from(duration.as_millis()).unwrap_or(u32::MAX));

@@ -154,7 +154,7 @@ mod tests {
     fn a_short_first_epoch_moves_all_others() {
         let parameters = Parameters::demo().with_short_first_epoch();
         let s = Schedule::new(Time::from_nanos(1_000_000_000_000), &parameters);
-        let first = parameters.vote_step * 20;
+        let first = Duration::from_secs(12);
         assert_eq!(s.start(Epoch(2)), s.start(Epoch(1)).after(first));
         assert_eq!(s.end(Epoch(2)), s.start(Epoch(2)).after(parameters.epoch));
         for epoch in [Epoch(1), Epoch(2), Epoch(3), Epoch(70)] {
