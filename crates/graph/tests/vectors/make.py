@@ -5,11 +5,16 @@
 
 import random
 import struct
+from decimal import ROUND_HALF_UP, Decimal, getcontext
 from pathlib import Path
+
+getcontext().prec = 60
 
 HERE = Path(__file__).parent
 DENSE, REQUANTISE, ADD, CLAMP, ARG_MAX = 1, 2, 3, 4, 5
 CONV, MAX_POOL, SUM_POOL, SELECT, TABLE, SLOPES, MULTIPLY = 6, 7, 8, 9, 10, 11, 12
+TREES, DISTANCES, EXPONENTIAL = 32, 33, 34
+MISSING = 2**31 - 1
 
 
 def header(magic, elements, lo, hi, count):
@@ -166,11 +171,100 @@ def multiply(a, b):
     return node(MULTIPLY, [a, b], b"", b""), run
 
 
+def tree(first, splits, leaves):
+    """Splits are (feature, threshold, missing to yes, yes, no); a leaf is a list of numbers."""
+    places = len(splits) + len(leaves)
+    deep = [0] * places
+    for place in reversed(range(len(splits))):
+        deep[place] = 1 + max(deep[splits[place][3]], deep[splits[place][4]])
+    return dict(first=first, splits=splits, leaves=leaves, depth=deep[0])
+
+
+def forest(source, outputs, width, biases, trees, wide):
+    shape = struct.pack(">IIBI", outputs, width, wide, len(trees))
+    body = struct.pack(f">{len(biases)}i", *biases)
+    for t in trees:
+        shape += struct.pack(">4I", t["first"], len(t["splits"]), len(t["leaves"]), t["depth"])
+        for feature, threshold, missing, yes, no in t["splits"]:
+            body += struct.pack(">IiBII", feature, threshold, missing, yes, no)
+        for leaf in t["leaves"]:
+            body += struct.pack(f">{width}i", *leaf)
+
+    def run(values):
+        y = list(biases)
+        for t in trees:
+            at = 0
+            while at < len(t["splits"]):
+                feature, threshold, missing, yes, no = t["splits"][at]
+                x = values[source][feature]
+                at = yes if x <= threshold or (x == MISSING and missing) else no
+            for o, number in enumerate(t["leaves"][at - len(t["splits"])]):
+                y[t["first"] + o] += number
+        return y
+
+    return node(TREES, [source], shape, body), run
+
+
+def grown(rng, first, width, features, span, most, depth):
+    """A random tree, splits numbered level by level; one leaf is the child of two splits."""
+    splits, level, leaves = [], [0], []
+    for deep in range(depth):
+        below = []
+        for place in level:
+            split = [rng.randrange(features), rng.randint(*span), rng.randint(0, 1)]
+            children = []
+            for _ in range(2):
+                if deep + 1 < depth and (place == 0 or rng.random() < 0.7):
+                    children.append(len(level) + len(splits) - level.index(place) + len(below))
+                    below.append(children[-1])
+                else:
+                    children.append(None)
+            splits.append(split + children)
+        level = below
+    for split in splits:
+        for child in (3, 4):
+            if split[child] is None:
+                split[child] = len(splits) + len(leaves)
+                leaves.append([rng.randint(-most, most) for _ in range(width)])
+    if len(leaves) > 2 and splits[-1][4] == len(splits) + len(leaves) - 1:
+        splits[-1][4] -= 2
+        leaves.pop()
+    return tree(first, [tuple(split) for split in splits], leaves)
+
+
+def distances(source, vectors):
+    flat = [c for vector in vectors for c in vector]
+    body = struct.pack(f">{len(flat)}h", *flat)
+
+    def run(values):
+        return [sum((x - c) ** 2 for x, c in zip(values[source], v)) for v in vectors]
+
+    return node(DISTANCES, [source], struct.pack(">I", len(flat)), body), run
+
+
+def exponential(source, multiplier, shift):
+    def entry(j):
+        exact = 32767 * Decimal(2) ** (Decimal(-j) / 64)
+        return int(exact.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+    entries = [entry(j) for j in range(65)]
+
+    def run(values):
+        y = []
+        for x in values[source]:
+            z = x * multiplier // 2**shift
+            k, j, r = z // 2**16, z // 2**10 % 64, z % 2**10
+            y.append((entries[j] * (1024 - r) + entries[j + 1] * r) // 2 ** (10 + min(k, 15)))
+        return y
+
+    return node(EXPONENTIAL, [source], struct.pack(">B", shift), struct.pack(">H", multiplier)), run
+
+
 def write(name, lines):
     (HERE / f"{name}.vector").write_text("\n".join(lines) + "\n")
 
 
-def case(name, elements, lo, hi, steps, rng):
+def case(name, elements, lo, hi, steps, rng, more=()):
     graph = header(b"SRGR\x01", elements, lo, hi, len(steps))
     graph += b"".join(full for (full, _), _ in steps)
     shape = header(b"SRSH\x01", elements, lo, hi, len(steps))
@@ -178,6 +272,7 @@ def case(name, elements, lo, hi, steps, rng):
     lines = [f"graph {graph.hex()}", f"shape {shape.hex()}"]
     inputs = [[lo] * elements, [hi] * elements]
     inputs += [[rng.randint(lo, hi) for _ in range(elements)] for _ in range(20)]
+    inputs += more
     for x in inputs:
         values = [x]
         for _, run in steps:
@@ -236,7 +331,24 @@ def main():
     ]
     case("sums", 12, -32768, 32767, sums, rng)
 
+    # Splits on numbers that come, features that are missing, trees that add to the same outputs.
+    span, seven = (-99, 99), lambda: [rng.choice([rng.randint(-99, 99), MISSING]) for _ in range(7)]
+    more = [seven() for _ in range(20)]
+    trees = [grown(rng, first, 2, 7, span, 9999, depth) for first, depth in [(0, 4), (1, 3), (1, 6)]]
+    trees.append(tree(0, [], [[5, -5]]))
+    narrow = [forest(0, 3, 2, biases(3), trees, 0)]
+    case("trees", 7, -(2**31), MISSING, narrow, rng, more)
+    high = [grown(rng, 0, 1, 7, span, 2**31 - 1, 4) for _ in range(5)]
+    heavy = [forest(0, 1, 1, [2**31 - 1], high, 1), clamp(1, -(2**31), 2**31 - 1)]
+    case("trees_wide", 7, -(2**31), MISSING, heavy, rng, more)
+    vectors = [[rng.randint(-16383, 16383) for _ in range(4)] for _ in range(6)]
+    near = [[v + rng.randint(-400, 400) for v in vector] for vector in vectors]
+    near = [[max(-16383, min(16383, v)) for v in vector] for vector in near]
+    radial = [distances(0, vectors), exponential(1, 40000, 20), dense(2, weights(2, 6, 99), biases(2), 1, 0)]
+    case("radial", 4, -16383, 16383, radial, rng, near + vectors)
+
     huge = struct.pack(">BIIIBB", DENSE, 0, 2**32 - 1, 2**32 - 1, 1, 0)
+    stump = tree(0, [(0, 0, 0, 1, 2)], [[1], [2]])
     one = lambda step: header(b"SRGR\x01", 2, -9, 9, 1) + step[0][0]
     bad = {
         "bad_short": (good[:-1], "Short"),
@@ -279,6 +391,34 @@ def main():
         "bad_huge_select": (
             header(b"SRGR\x01", 2, -9, 9, 1) + struct.pack(">BI", SELECT, 2**32 - 1),
             "TooLong",
+        ),
+        "bad_tree_loop": (
+            one(forest(0, 1, 1, [0], [stump | {"splits": [(0, 0, 0, 0, 1)]}], 0)),
+            "Unsound(BadTree { node: 0, tree: 0 })",
+        ),
+        "bad_tree_depth": (
+            one(forest(0, 1, 1, [0], [stump | {"depth": 2}], 0)),
+            "WrongDepth",
+        ),
+        "bad_tree_feature": (
+            one(forest(0, 1, 1, [0], [tree(0, [(2, 0, 0, 1, 2)], [[1], [2]])], 0)),
+            "Unsound(BadTree { node: 0, tree: 0 })",
+        ),
+        "bad_tree_orphan": (
+            one(forest(0, 1, 1, [0], [tree(0, [(0, 0, 0, 1, 1)], [[1], [2]])], 0)),
+            "Unsound(BadTree { node: 0, tree: 0 })",
+        ),
+        "bad_tree_sum": (
+            one(forest(0, 1, 1, [2**29], [tree(0, [], [[2**29]])], 0)),
+            "Unsound(AccumulatorOverflow { node: 0 })",
+        ),
+        "bad_coordinate": (
+            one(distances(0, [[16384, 0]])),
+            "Unsound(BadParameter { node: 0 })",
+        ),
+        "bad_exponential": (
+            one(exponential(0, 1, 0)),
+            "Unsound(InputTooWide { node: 0 })",
         ),
         "bad_wide_output": (one(dense(0, [[1, 1]], [0], 1, 1)), "Unsound(WideOutput)"),
     }
