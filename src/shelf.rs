@@ -21,8 +21,7 @@ pub fn command(command: &ShelfCommand) -> Result<(), Fault> {
         ShelfCommand::Add { dir, model, json } => {
             let name = add(dir, model)?;
             let line = format!(
-                "{name} is sealed into {}: served within seconds if the provider runs, listed \
-                 from the next epoch on",
+                "{name} is sealed into {}: served within seconds, listed next epoch",
                 dir.display()
             );
             (json!({ "added": name }), line, *json)

@@ -20,7 +20,9 @@ fn questions_to_a_provider_that_is_gone_end_at_once_and_others_go_on() {
     let ended = world.events.len();
     let asked_at = world.now;
     // The second provider alone is listed for epoch 2.
-    let listed = service("clinic", 1, cards()).0.descriptor(Epoch(2), vec![gateway(1)]);
+    let listed = service("clinic", 1, cards())
+        .0
+        .descriptor(Epoch(2), vec![gateway(1)]);
     world.turn(&topology(2, vec![listed]));
     world.collect();
     let gone: Vec<_> = world.events.drain(ended..).collect();
