@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use directory::Parameters;
+use provider::Reach;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sphinx::Geometry;
@@ -116,6 +117,7 @@ impl Town {
                 local_addresses: true,
                 ..Parameters::default()
             },
+            reach: Reach::Attached,
             class: 0,
             links: LinkLaw {
                 latency: Duration::from_millis(5),

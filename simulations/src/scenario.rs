@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use directory::Parameters;
+use provider::Reach;
 use thiserror::Error;
 
 use crate::links::LinkLaw;
@@ -18,6 +19,9 @@ pub struct Scenario {
     pub counts: Counts,
     /// What the authorities sign: rates, epoch, geometry.
     pub parameters: Parameters,
+    /// How providers are reached. Anonymous ones are listed in the second document at the
+    /// earliest, and take three gateways.
+    pub reach: Reach,
     /// Index of the rate class of every client.
     pub class: u8,
     /// Every link between two nodes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use directory::{AuthorityEntry, Identity, Network as Description, NetworkDraft, Role};
 use message::{SealingKey, mailbox_gateways};
-use provider::{Service, model_card};
+use provider::{Reach, Service, model_card};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use wire::{Epoch, NodeId, NodeName, Time};
@@ -134,10 +134,14 @@ impl<'a> Plan<'a> {
         let kept = mailbox_gateways(&mailbox, all.map(|n| self.id(Node::Gateway(n))), None);
         let free = (number..).map(|number| self.entry(number));
         let gateways = self.scenario.counts.gateways;
-        let entries: VecDeque<NodeId> = free
-            .take(gateways)
-            .filter(|gateway| !kept.contains(gateway))
-            .collect();
+        let reach = self.scenario.reach;
+        let entries: VecDeque<NodeId> = match reach {
+            Reach::Attached => free.take(1).collect(),
+            Reach::Anonymous => free
+                .take(gateways)
+                .filter(|gateway| !kept.contains(gateway))
+                .collect(),
+        };
         if entries.is_empty() {
             return Err(ScenarioError::Network);
         }
@@ -149,7 +153,7 @@ impl<'a> Plan<'a> {
         );
         let service = Arc::new(service.map_err(|_| ScenarioError::Models)?);
         let class = self.scenario.parameters.provider_class;
-        let owner = ProviderOwner::new(service, sealing_seed, class, models);
+        let owner = ProviderOwner::new(service, reach, sealing_seed, class, models);
         let seat = UplinkSeat::new(owner, self.network.clone(), entries, rng);
         Ok(Box::new(seat))
     }

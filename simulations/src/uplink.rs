@@ -7,6 +7,7 @@ use std::time::Duration;
 use directory::{Network, Subscriber, SubscriberEvent, Topology, View};
 use link::{Frame, GuestId, Peer};
 use message::{EdgeError, Participant};
+use provider::Reach;
 use rand_chacha::ChaCha20Rng;
 use wire::{Call, Epoch, Ledger, NodeId, Reply, Time};
 
@@ -26,8 +27,11 @@ pub(crate) trait Owner {
         gateway: NodeId,
     ) -> Result<Self::Core, EdgeError>;
 
-    /// Whether its core publishes a descriptor, through the mixes.
-    fn publishes(&self) -> bool;
+    /// How it publishes a descriptor, if it publishes any.
+    fn publishes(&self) -> Option<Reach>;
+
+    /// The descriptor for `epoch` of an attached owner, kept by `gateway`.
+    fn descriptor(&self, epoch: Epoch, gateway: NodeId) -> Option<Vec<u8>>;
 
     /// Takes news of its core.
     fn news(
@@ -171,6 +175,7 @@ impl<O: Owner> UplinkSeat<O> {
 
     /// Follows the directory through the gateway.
     fn follow(&mut self, now: Time, outputs: &mut Vec<Output>) {
+        let gateway = self.gateway();
         let Some(live) = &mut self.live else {
             return;
         };
@@ -180,7 +185,12 @@ impl<O: Owner> UplinkSeat<O> {
         live.subscriber.handle_timeout(now);
         while let Some(event) = live.subscriber.poll_event() {
             match event {
-                SubscriberEvent::NeedDescriptor(epoch) => live.to_publish = Some(epoch),
+                SubscriberEvent::NeedDescriptor(epoch) => {
+                    match self.owner.descriptor(epoch, gateway) {
+                        Some(descriptor) => live.subscriber.offer(now, epoch, descriptor),
+                        None => live.to_publish = Some(epoch),
+                    }
+                }
                 SubscriberEvent::Document(topology) => {
                     live.look_at = now;
                     if let Some(core) = &mut live.core {
@@ -194,7 +204,7 @@ impl<O: Owner> UplinkSeat<O> {
         let open = self.network.schedule().open_for(now);
         live.to_publish = live.to_publish.filter(|epoch| *epoch >= open);
         if let Some(core) = &mut live.core
-            && self.owner.publishes()
+            && self.owner.publishes() == Some(Reach::Anonymous)
             && let Some(epoch) = live.to_publish.take()
         {
             core.publish(now, epoch);
@@ -327,10 +337,10 @@ impl<O: Owner> Seat for UplinkSeat<O> {
     fn start(&mut self, now: Time) -> Vec<Output> {
         let view = View::new(Arc::clone(&self.network));
         let sources = vec![self.gateway()];
-        let subscriber = if self.owner.publishes() {
-            Subscriber::publishing(now, view, sources)
-        } else {
-            Subscriber::new(now, view, sources)
+        let subscriber = match self.owner.publishes() {
+            None => Subscriber::new(now, view, sources),
+            Some(Reach::Attached) => Subscriber::publishing(now, view, sources),
+            Some(Reach::Anonymous) => Subscriber::publishing(now, view, sources).publishing_early(),
         };
         self.live = Some(Live {
             subscriber,

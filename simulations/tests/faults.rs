@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use client::QueryError;
 use directory::Parameters;
+use provider::Reach;
 use sphinx::Geometry;
 use subrosa_simulations::{
     Counts, Cut, Ending, Fault, Harm, LinkLaw, Node, Observer, Questions, Report, Scenario,
@@ -55,6 +56,7 @@ fn town(seed: u64, loss: f64, lasts: u64) -> Scenario {
             local_addresses: true,
             ..Parameters::default()
         },
+        reach: Reach::Attached,
         class: 0,
         links: LinkLaw {
             latency: Duration::from_millis(5),

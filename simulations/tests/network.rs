@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use directory::Parameters;
+use provider::Reach;
 use sphinx::Geometry;
 use subrosa_simulations::{
     Counts, Cut, Ending, Fault, Harm, LinkLaw, Node, NodeReport, Observer, Questions, Report,
@@ -29,7 +30,7 @@ fn rate(per_second: f64) -> Rate {
 fn town(seed: u64) -> Scenario {
     Scenario {
         seed,
-        duration: seconds(280),
+        duration: seconds(360),
         counts: Counts {
             authorities: 4,
             mixes: 9,
@@ -56,6 +57,7 @@ fn town(seed: u64) -> Scenario {
             local_addresses: true,
             ..Parameters::default()
         },
+        reach: Reach::Anonymous,
         class: 0,
         links: LinkLaw {
             latency: Duration::from_millis(5),
@@ -68,7 +70,8 @@ fn town(seed: u64) -> Scenario {
             // The second document is the first that lists anonymous providers.
             first: seconds(130),
             every: seconds(10),
-            deadline: seconds(80),
+            // At two slots a second what is lost is missed after half a minute.
+            deadline: seconds(160),
         },
         sessions: Vec::new(),
         checkpoint: seconds(30),

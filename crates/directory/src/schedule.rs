@@ -70,6 +70,17 @@ impl Schedule {
         self.before_start(epoch, Parameters::PUBLISH_STEPS)
     }
 
+    /// When services publish theirs through the mixes: in the middle of the epoch before, so that
+    /// packets that are lost or withheld for a while do not cost them an epoch.
+    #[must_use]
+    pub fn publish_early_at(&self, epoch: Epoch) -> Time {
+        let Some(before) = epoch.previous() else {
+            return self.publish_at(epoch);
+        };
+        let half = self.start(epoch).since(self.start(before)) / 2;
+        self.publish_at(epoch).min(self.start(before).after(half))
+    }
+
     /// T1: authorities sign their lists; descriptors for `epoch` come too late from here on.
     #[must_use]
     pub fn lists_at(&self, epoch: Epoch) -> Time {
@@ -187,6 +198,7 @@ mod tests {
         let e = Epoch(3);
         let moments = [
             s.start(Epoch(2)),
+            s.publish_early_at(e),
             s.publish_at(e),
             s.lists_at(e),
             s.exchange_at(e),

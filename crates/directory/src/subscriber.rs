@@ -21,6 +21,8 @@ pub struct Subscriber {
     schedule: Schedule,
     sources: Vec<NodeId>,
     publishes: bool,
+    /// Through the mixes.
+    early: bool,
     asked: Epoch,
     publication: Option<Publication>,
     fetch_at: Time,
@@ -92,6 +94,7 @@ impl Subscriber {
             schedule,
             sources,
             publishes: false,
+            early: false,
             asked: Epoch(0),
             publication: None,
             fetch_at: now,
@@ -114,6 +117,14 @@ impl Subscriber {
             publishes: true,
             ..Self::new(now, view, sources)
         }
+    }
+
+    /// Publishes earlier in the epoch, at [`Schedule::publish_early_at`]: for who publishes through
+    /// the mixes.
+    #[must_use]
+    pub const fn publishing_early(mut self) -> Self {
+        self.early = true;
+        self
     }
 
     /// Asks for clocks so often that it can hand on what they show: for gateways.
@@ -186,7 +197,7 @@ impl Subscriber {
             .min();
         let ask = self
             .may_sign()
-            .then(|| self.schedule.publish_at(self.asked.next()));
+            .then(|| self.descriptor_at(self.asked.next()));
         [publish, ask]
             .into_iter()
             .flatten()
@@ -280,12 +291,20 @@ impl Subscriber {
         }
     }
 
+    fn descriptor_at(&self, epoch: Epoch) -> Time {
+        if self.early {
+            self.schedule.publish_early_at(epoch)
+        } else {
+            self.schedule.publish_at(epoch)
+        }
+    }
+
     fn ask_for_descriptor(&mut self, now: Time) {
         let open = self.schedule.open_for(now);
         if !self.may_sign() || open <= self.asked {
             return;
         }
-        if now >= self.schedule.publish_at(open) {
+        if now >= self.descriptor_at(open) {
             self.asked = open;
             self.events.push_back(SubscriberEvent::NeedDescriptor(open));
         } else {

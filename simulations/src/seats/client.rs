@@ -9,8 +9,9 @@ use client::{
 use compiler::Model;
 use directory::Topology;
 use message::{EdgeConfig, EdgeError, Participant};
+use provider::Reach;
 use rand_chacha::ChaCha20Rng;
-use wire::{NodeId, Time};
+use wire::{Epoch, NodeId, Time};
 
 use crate::report::Ending;
 use crate::seat::{Asked, Input, Output, Way};
@@ -160,8 +161,12 @@ impl Owner for AskerOwner {
         self.truth.look(core)
     }
 
-    fn publishes(&self) -> bool {
-        false
+    fn publishes(&self) -> Option<Reach> {
+        None
+    }
+
+    fn descriptor(&self, _: Epoch, _: NodeId) -> Option<Vec<u8>> {
+        None
     }
 
     fn command(&mut self, _: Input) -> Option<std::convert::Infallible> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compiler::Model;
-use directory::Topology;
+use directory::{Descriptor, Topology};
 use message::{EdgeError, SealingKey};
 use provider::{Bounds, Job, JobDone, Provider, ProviderConfig, Reach, SandboxFault, Service};
 use rand_chacha::ChaCha20Rng;
-use wire::{NodeId, RequestId, Time};
+use wire::{Encode, Epoch, NodeId, RequestId, Time};
 
 use crate::questions;
 use crate::seat::{Asked, Input, Output, Way};
@@ -18,6 +18,7 @@ use crate::uplink::Owner;
 /// Who runs a [`Provider`]'s jobs.
 pub(crate) struct ProviderOwner {
     service: Arc<Service>,
+    reach: Reach,
     sealing_seed: [u8; 32],
     class: u8,
     models: Arc<BTreeMap<&'static str, Model>>,
@@ -30,12 +31,14 @@ pub(crate) struct ProviderOwner {
 impl ProviderOwner {
     pub(crate) fn new(
         service: Arc<Service>,
+        reach: Reach,
         sealing_seed: [u8; 32],
         class: u8,
         models: Arc<BTreeMap<&'static str, Model>>,
     ) -> Self {
         Self {
             service,
+            reach,
             sealing_seed,
             class,
             models,
@@ -66,7 +69,7 @@ impl Owner for ProviderOwner {
         let config = ProviderConfig {
             service: Arc::clone(&self.service),
             gateway,
-            reach: Reach::Anonymous,
+            reach: self.reach,
             sealing_key: SealingKey::from_bytes(&self.sealing_seed),
             class: self.class,
             bounds: Bounds::default(),
@@ -103,8 +106,15 @@ impl Owner for ProviderOwner {
         vec![Way::In; std::mem::take(&mut self.questions)]
     }
 
-    fn publishes(&self) -> bool {
-        true
+    fn publishes(&self) -> Option<Reach> {
+        Some(self.reach)
+    }
+
+    fn descriptor(&self, epoch: Epoch, gateway: NodeId) -> Option<Vec<u8>> {
+        (self.reach == Reach::Attached).then(|| {
+            let descriptor = self.service.descriptor(epoch, vec![gateway]);
+            Descriptor::Service(Box::new(descriptor)).to_bytes()
+        })
     }
 
     fn command(&mut self, input: Input) -> Option<JobDone> {

@@ -99,8 +99,9 @@ where
         let sources = vec![config.gateway];
         let subscriber = match config.publish {
             Publishing::Nothing => Subscriber::new(now, view, sources),
-            Publishing::OverTheLink(_) | Publishing::ThroughTheMixes => {
-                Subscriber::publishing(now, view, sources)
+            Publishing::OverTheLink(_) => Subscriber::publishing(now, view, sources),
+            Publishing::ThroughTheMixes => {
+                Subscriber::publishing(now, view, sources).publishing_early()
             }
         };
         let (replies, reply_queue) = mpsc::channel(CALLS);

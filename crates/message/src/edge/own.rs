@@ -231,6 +231,10 @@ impl Edge {
         let Some(publication) = &mut self.publication else {
             return;
         };
+        if self.loops.alarms() {
+            // It would wait in the queue, and be sent many times when the alarm is over.
+            return;
+        }
         match publication.due(now) {
             Due::NotYet => {}
             Due::GivenUp => self.publication = None,
