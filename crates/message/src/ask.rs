@@ -29,6 +29,7 @@ use crate::slots::{Job, Kind, Part, Ready, random_identifier};
 use crate::surbs::{Outstanding, Purpose, SurbBook};
 
 mod packet;
+mod patience;
 
 /// Whom to ask: a mailbox, the gateways that keep it, and the key to seal to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +220,26 @@ impl Asking {
         let jobs = self.begin(now, rng, around, to, &mail, what, deadline)?;
         let packets = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
         Ok((jobs, Flight { attempt, packets }))
+    }
+
+    /// Begins to ask an agent for its profile: the packets to be made.
+    ///
+    /// # Errors
+    /// [`EdgeError`]; then nothing was begun.
+    pub(crate) fn knock(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        around: &Surroundings<'_>,
+        to: &Recipient,
+        id: RequestId,
+        deadline: Time,
+    ) -> Result<Vec<Job>, EdgeError> {
+        let what = What::Question {
+            request: id,
+            class: AnswerClass::One,
+        };
+        self.begin(now, rng, around, to, &Mail::Knock(id), what, deadline)
     }
 
     /// Begins to send a letter: its packets to be made.
@@ -620,109 +641,6 @@ impl What {
         let fits = shape.length() == length;
         fits.then_some(shape).ok_or(Refusal::FragmentInvalid)
     }
-}
-
-impl Attempt {
-    /// Sets the time by which something should be heard, once all packets have left: exact for
-    /// what the sender chose, quantiles of public laws for what others choose.
-    fn expect(&mut self, now: Time, rng: &mut dyn CryptoRng, around: &Surroundings<'_>) {
-        if !self.out.is_out() {
-            return;
-        }
-        let chosen = self.out.last_reply().unwrap_or(now).since(now);
-        let patience = f64::from(self.out.times_unheard().min(4)).mul_add(0.5, 1.0);
-        let others = around.others(self.out.end(), self.what).mul_f64(patience);
-        self.expected_by = Some(now.after(chosen + randomised(rng, others)));
-    }
-
-    /// Once a part of the answer is there, the rest follows closely.
-    fn hurry(
-        &mut self,
-        now: Time,
-        rng: &mut dyn CryptoRng,
-        around: &Surroundings<'_>,
-        shape: Shape,
-    ) {
-        let rest = self.what.replies().saturating_sub(self.answer.symbols);
-        let rest = rest.min(shape.source() + 2);
-        let wait = self.out.longest_back() + around.deliveries(rest) + around.jitter.bound();
-        let soon = now.after(randomised(rng, wait));
-        if self.out.is_out() {
-            self.expected_by = Some(self.expected_by.map_or(soon, |by| by.min(soon)));
-        }
-    }
-
-    /// Reply blocks that the other side needs besides those that it has.
-    fn replies_wanted(&self, loss: Loss) -> u32 {
-        let What::Question { class, .. } = self.what else {
-            return 1;
-        };
-        if self.answer.symbols == 0 {
-            return 1;
-        }
-        let source = Shape::of_class(class, 1).source();
-        let missing = source.saturating_sub(self.answer.symbols).max(1);
-        let missing = missing + loss.spare(missing);
-        missing.saturating_sub(self.answer.held.into())
-    }
-
-    fn timing(&self, now: Time, mixing_back: Duration) -> Timing {
-        // The packet that made the request complete, had none been lost.
-        let mut sent: Vec<(Time, Duration)> = self.out.departures().collect();
-        sent.sort_by_key(|(left, delay)| left.after(*delay));
-        let last = sent.get(to_usize(self.out.source()).saturating_sub(1));
-        let (left, mixing_out) = last
-            .or(sent.last())
-            .copied()
-            .unwrap_or((self.began, Duration::ZERO));
-        Timing {
-            total: now.since(self.began),
-            queued: left.since(self.began),
-            mixing_out,
-            mixing_back,
-            repeats: self.repeats,
-        }
-    }
-}
-
-impl Surroundings<'_> {
-    /// What slots, links and the legs of others may add to the delays chosen, for a message of
-    /// `packets` that have all left.
-    fn others(&self, packets: u32, what: What) -> Duration {
-        let parameters = self.topology.parameters();
-        let slowest = parameters.classes.iter().copied();
-        let slowest = slowest.min_by_key(|rate| rate.millihertz());
-        let (theirs, answer) = match what {
-            What::Question { .. } => {
-                let rate = parameters.class(parameters.provider_class);
-                (rate.unwrap_or(self.rate), self.deliveries(what.replies()))
-            }
-            // An agent may be of any class, and answers in its next slot.
-            What::Letter(_) => (slowest.unwrap_or(self.rate), Duration::ZERO),
-        };
-        // The packets left one by one: most of them are through when the last one leaves.
-        let behind = twice(theirs).per_second() / self.rate.per_second();
-        let behind = if behind >= 1.0 { 1 } else { packets };
-        let ticks = match what {
-            What::Question { .. } => parameters.answer_tick * 2,
-            What::Letter(_) => Duration::ZERO,
-        };
-        self.jitter.bound() * 2
-            + forwarding_quantile(parameters, behind)
-            + shared_slots_quantile(twice(theirs), behind)
-            + ticks
-            + shared_slots_quantile(theirs, what.replies())
-            + answer
-    }
-
-    /// In what time the own gateway delivers `packets`.
-    fn deliveries(&self, packets: u32) -> Duration {
-        slots_quantile(self.rate, 1) + shared_slots_quantile(twice(self.rate), packets)
-    }
-}
-
-fn twice(rate: traffic::Rate) -> traffic::Rate {
-    traffic::Rate::new(rate.per_second() * 2.0).unwrap_or(rate)
 }
 
 fn jobs(attempt: AttemptId, burst: Burst) -> Vec<Job> {

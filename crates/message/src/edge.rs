@@ -1,5 +1,6 @@
 //! One participant at the edge: everything between its owner and the link to its gateway.
 
+mod letters;
 mod own;
 mod receive;
 
@@ -141,6 +142,8 @@ pub struct Edge {
     coming: Option<(Home, Arc<Topology>)>,
     owners: Vec<Owner>,
     publication: Option<Publication>,
+    /// The owner has no room for more letters.
+    full: bool,
     link: Link,
     slots: Slots,
     loops: LoopBook,
@@ -215,6 +218,7 @@ impl Edge {
             coming: None,
             owners: Vec::new(),
             publication: None,
+            full: false,
             link: Link::Up,
             loops,
             jitter: Jitter::UNKNOWN,
@@ -415,26 +419,6 @@ impl Edge {
         Ok(flight)
     }
 
-    /// Sends a letter: up to [`wire::MAX_LETTER_LEN`] bytes to an agent's mailbox. One event says
-    /// that it arrived, or, at `deadline` at the latest, that it did not.
-    ///
-    /// # Errors
-    /// [`EdgeError`]; then nothing was queued.
-    pub fn send_letter(
-        &mut self,
-        now: Time,
-        rng: &mut dyn CryptoRng,
-        to: &Recipient,
-        body: &[u8],
-        deadline: Time,
-    ) -> Result<LetterId, EdgeError> {
-        let around = surroundings!(self);
-        let written = self.asking.write(now, rng, &around, to, body, deadline);
-        let (jobs, letter) = written?;
-        self.push(jobs);
-        Ok(letter)
-    }
-
     /// When something should have been heard of a question, but for one case in hundreds; `None`
     /// if it is over, or its packets have not all left.
     #[must_use]
@@ -446,12 +430,6 @@ impl Edge {
     /// still comes is taken for surplus.
     pub fn abandon(&mut self, now: Time, request: &RequestId) {
         self.asking.end_request(now, request);
-        self.slots.withdraw(|attempt| self.asking.goes_on(attempt));
-    }
-
-    /// Gives a letter up.
-    pub fn abandon_letter(&mut self, now: Time, letter: LetterId) {
-        self.asking.end_letter(now, letter);
         self.slots.withdraw(|attempt| self.asking.goes_on(attempt));
     }
 }
@@ -467,7 +445,7 @@ impl Edge {
         mailbox: MailboxAddress,
         key: SealingKey,
     ) -> Result<(), EdgeError> {
-        self.serving.open(mailbox, key)
+        self.serving.open(mailbox, key, None)
     }
 
     /// Answers a question: with as many packets as its class has, whatever it says. An answer

@@ -3,6 +3,7 @@
 
 mod ask;
 mod assembly;
+mod contact;
 pub mod driver;
 
 mod edge;
@@ -15,6 +16,7 @@ mod layout;
 mod mailbox;
 mod owner;
 mod participant;
+mod profile;
 mod publication;
 mod repair;
 mod route;
@@ -28,6 +30,7 @@ mod surbs;
 mod vectors;
 
 pub use ask::{Failure, Flight, LetterId, Recipient, RequestDraft, Timing};
+pub use contact::{BadContact, Contact};
 pub use edge::{Edge, EdgeConfig, EdgeCounts, EdgeEvent, EdgeMemory};
 pub use error::EdgeError;
 pub use feed::{BadFeed, FeedDraft, sign_feed, verify_feed};
@@ -35,5 +38,6 @@ pub use layout::{ADMISSION_LEN, answer_capacity, mail_capacity};
 pub use mailbox::{BadAttach, attach, verify_attach};
 pub use owner::{AnonymousMailbox, mailbox_gateways};
 pub use participant::Participant;
+pub use profile::read_profile;
 pub use seal::{BadSealingKey, ENCAPSULATED_LEN, SEAL_OVERHEAD, SealingKey, SealingPublicKey};
 pub use serve::{OpenedLetter, OpenedRequest, ReplyPath};

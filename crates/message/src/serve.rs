@@ -67,6 +67,34 @@ pub(crate) struct Taken {
 pub(crate) enum Opened {
     Request(OpenedRequest),
     Letter(OpenedLetter),
+    Knock(OpenedKnock),
+}
+
+/// Somebody who was given a mailbox's contact asks for its profile.
+pub(crate) struct OpenedKnock {
+    pub(crate) mailbox: MailboxAddress,
+    pub(crate) id: RequestId,
+    pub(crate) reply: ReplyPath,
+}
+
+/// A mailbox of ours, and the keys that open what comes for it.
+struct Served {
+    mailbox: MailboxAddress,
+    key: SealingKey,
+    /// Opens knocks, and nothing else: whoever has the contact has it too.
+    door: Option<SealingKey>,
+}
+
+impl Served {
+    /// What is sealed in an item, and whether it came by the door.
+    fn open(&self, sealed: &[u8]) -> Option<(MailboxAddress, Zeroizing<Vec<u8>>, bool)> {
+        let by_key = self.key.open(&self.mailbox, sealed).ok();
+        let opened = by_key.map(|body| (body, false)).or_else(|| {
+            let body = self.door.as_ref()?.open(&self.mailbox, sealed).ok()?;
+            Some((body, true))
+        });
+        opened.map(|(body, by_door)| (self.mailbox, body, by_door))
+    }
 }
 
 /// What the serving side needs to know of the world.
@@ -86,7 +114,7 @@ impl Place<'_> {
 
 /// Open mailboxes, and messages in parts.
 pub(crate) struct Serving {
-    mailboxes: Vec<(MailboxAddress, SealingKey)>,
+    mailboxes: Vec<Served>,
     messages: Assembly<MessageId>,
     exchanges: BTreeMap<MessageId, Exchange>,
     /// When to acknowledge what is not complete.
@@ -114,7 +142,8 @@ impl Serving {
         }
     }
 
-    /// Serves `mailbox` with `key`, which takes the place of an earlier one.
+    /// Serves `mailbox` with `key`, which takes the place of an earlier one, and answers knocks
+    /// at its door if it has one.
     ///
     /// # Errors
     /// [`EdgeError::TooManyMailboxes`] at the bound.
@@ -122,13 +151,19 @@ impl Serving {
         &mut self,
         mailbox: MailboxAddress,
         key: SealingKey,
+        door: Option<SealingKey>,
     ) -> Result<(), EdgeError> {
-        self.mailboxes.retain(|(address, _)| *address != mailbox);
+        self.close(&mailbox);
         if self.mailboxes.len() >= MAX_MAILBOXES {
             return Err(EdgeError::TooManyMailboxes);
         }
-        self.mailboxes.push((mailbox, key));
+        self.mailboxes.push(Served { mailbox, key, door });
         Ok(())
+    }
+
+    /// Serves `mailbox` no longer.
+    pub(crate) fn close(&mut self, mailbox: &MailboxAddress) {
+        self.mailboxes.retain(|served| served.mailbox != *mailbox);
     }
 
     /// Takes an item from a mailbox.
@@ -146,8 +181,8 @@ impl Serving {
         let geometry = place.topology.geometry();
         let sealed = sealed_part(geometry, item)?;
         let mut mailboxes = self.mailboxes.iter();
-        let (mailbox, body) = mailboxes
-            .find_map(|(address, key)| Some((*address, key.open(address, sealed).ok()?)))
+        let (mailbox, body, by_door) = mailboxes
+            .find_map(|served| served.open(sealed))
             .ok_or(Refusal::SealInvalid)?;
         let fragment = Fragment::from_bytes(&body).map_err(|_| Refusal::Malformed)?;
         let shape = request_symbol_len(geometry, fragment.surbs.len())
@@ -161,7 +196,7 @@ impl Serving {
         }
 
         let name = fragment.secret.message();
-        let first = Exchange::new(&fragment, shape, mailbox, now);
+        let first = Exchange::new(&fragment, shape, (mailbox, by_door), now);
         let exchange = self.exchanges.entry(name).or_insert(first);
         exchange.take(now, shape, &fragment)?;
         if self.letters.contains(&name) {
@@ -316,7 +351,18 @@ impl Serving {
         }
         let mail = Mail::from_bytes(&message).map_err(|_| Refusal::Malformed)?;
         let mailbox = exchange.mailbox;
+        if exchange.by_door && !matches!(mail, Mail::Knock(_)) {
+            return Err(Refusal::Malformed);
+        }
         let mail = match mail {
+            Mail::Knock(id) => {
+                exchange.state = State::Request;
+                let reply = ReplyPath {
+                    exchange: name,
+                    class: AnswerClass::One,
+                };
+                Opened::Knock(OpenedKnock { mailbox, id, reply })
+            }
             Mail::Request(mut request) => {
                 exchange.state = State::Request;
                 Opened::Request(OpenedRequest {

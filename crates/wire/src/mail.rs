@@ -1,19 +1,22 @@
-//! What a mailbox is for: questions to a model, letters to an agent.
+//! What a mailbox is for: questions to a model, letters to an agent, and asking an agent for its
+//! key.
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{Decode, DecodeError, Encode, Reader, Request, Writer};
+use crate::{Decode, DecodeError, Encode, Reader, Request, RequestId, Writer};
 
 /// Most bytes of one letter.
 pub const MAX_LETTER_LEN: usize = 1 << 20;
 
-/// One message to a mailbox, whole. Fragments of both kinds look alike; only who opens them all
+/// One message to a mailbox, whole. Fragments of all kinds look alike; only who opens them all
 /// learns which it was.
 pub enum Mail {
     /// A question to a model.
     Request(Request),
     /// A letter to an agent.
     Letter(Letter),
+    /// Asks an agent for its profile: the answer is a response to this id.
+    Knock(RequestId),
 }
 
 /// What one agent writes to another: any bytes, at most [`MAX_LETTER_LEN`] of them.
@@ -36,6 +39,10 @@ impl Encode for Mail {
                 writer.u8(1);
                 writer.bytes(&letter.body);
             }
+            Self::Knock(id) => {
+                writer.u8(2);
+                id.encode(writer);
+            }
         }
     }
 }
@@ -47,6 +54,7 @@ impl Decode for Mail {
             1 => Ok(Self::Letter(Letter {
                 body: reader.bytes(MAX_LETTER_LEN)?.to_vec(),
             })),
+            2 => RequestId::decode(reader).map(Self::Knock),
             _ => Err(DecodeError::UnknownTag),
         }
     }
@@ -78,7 +86,7 @@ mod tests {
         let refused = Mail::from_bytes(&letter(MAX_LETTER_LEN + 1)).err();
         assert_eq!(refused, Some(DecodeError::TooLong));
         let mut unknown = letter(1);
-        unknown[0] = 2;
+        unknown[0] = 3;
         let refused = Mail::from_bytes(&unknown).err();
         assert_eq!(refused, Some(DecodeError::UnknownTag));
     }

@@ -35,9 +35,20 @@ impl Edge {
         mailbox: AnonymousMailbox,
         sealing_key: SealingKey,
     ) -> Result<(), EdgeError> {
+        self.own(now, rng, mailbox, sealing_key, None)
+    }
+
+    pub(super) fn own(
+        &mut self,
+        now: Time,
+        rng: &mut dyn CryptoRng,
+        mailbox: AnonymousMailbox,
+        sealing_key: SealingKey,
+        door: Option<SealingKey>,
+    ) -> Result<(), EdgeError> {
         let entry = self.config.gateway;
         let owner = Owner::new(now, rng, mailbox, &self.topology, entry)?;
-        self.serving.open(owner.mailbox(), sealing_key)?;
+        self.serving.open(owner.mailbox(), sealing_key, door)?;
         self.owners
             .retain(|known| known.mailbox() != owner.mailbox());
         self.owners.push(owner);

@@ -99,7 +99,7 @@ impl Edge {
     }
 
     pub(super) fn item(&mut self, now: Time, item: &[u8]) -> Result<(), Refusal> {
-        if self.events.len() >= MAX_EVENTS {
+        if self.full || self.events.len() >= MAX_EVENTS {
             return Err(Refusal::Overload);
         }
         self.counts.items_in += 1;
@@ -117,6 +117,7 @@ impl Edge {
         match taken.mail {
             Some(Opened::Request(request)) => self.tell(EdgeEvent::Request(request)),
             Some(Opened::Letter(letter)) => self.tell(EdgeEvent::Letter(letter)),
+            Some(Opened::Knock(knock)) => self.knocked(now, knock),
             None => Ok(()),
         }
     }

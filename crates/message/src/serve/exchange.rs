@@ -19,6 +19,8 @@ use crate::slots::Job;
 pub(super) struct Exchange {
     secret: ExchangeSecret,
     pub(super) mailbox: MailboxAddress,
+    /// Sealed to the mailbox's door.
+    pub(super) by_door: bool,
     shape: Shape,
     seen: BTreeSet<u32>,
     /// The sender has sent, or is about to send, the packets below this index.
@@ -71,12 +73,13 @@ impl Exchange {
     pub(super) fn new(
         fragment: &Fragment,
         shape: Shape,
-        mailbox: MailboxAddress,
+        (mailbox, by_door): (MailboxAddress, bool),
         now: Time,
     ) -> Self {
         Self {
             secret: fragment.secret.duplicate(),
             mailbox,
+            by_door,
             shape,
             seen: BTreeSet::new(),
             end: 0,
