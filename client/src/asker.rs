@@ -6,6 +6,8 @@
 //! longest, else a dummy, which is sealed, sized and repeated as a question is, and whose answer
 //! nobody gets (docs/spec/message.md, 13). So how much is asked shows nowhere but at providers.
 
+mod letters;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use wire::{Ledger, Outcome, Register, RequestId, Response, Time};
 
 use crate::question::Listing;
 use crate::{Answer, DummyInputs, Latency, ProofStatus, QueryError, Question};
+use letters::Letters;
+pub use letters::WriteId;
 
 /// How an [`Asker`] is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,7 @@ pub struct Asker {
     linked: bool,
     inputs: Arc<DummyInputs>,
     dummies: BTreeMap<RequestId, Asked>,
+    letters: Letters,
 }
 
 struct Asked {
@@ -117,6 +122,7 @@ impl Asker {
             linked: true,
             inputs: Arc::default(),
             dummies: BTreeMap::new(),
+            letters: Letters::default(),
             max_questions: config.max_questions,
             asked: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -209,20 +215,27 @@ impl Asker {
     }
 
     /// Passes on what the edge says.
-    fn take_news(&mut self, now: Time) {
+    fn take_news(&mut self, now: Time, rng: &mut dyn CryptoRng) {
         while let Some(event) = self.edge.poll_event() {
             match event {
                 EdgeEvent::Response { response, timing } => {
-                    self.on_response(now, &response, &timing);
+                    if !self.on_profile(now, rng, &response) {
+                        self.on_response(now, &response, &timing);
+                    }
                 }
                 EdgeEvent::Unanswered { request, why } => {
                     if let Some(id) = self.ids.get(&request).copied() {
                         self.fail(now, id, why);
-                    } else {
+                    } else if !self.on_silence(now, rng, &request, why) {
                         self.dummies.remove(&request);
                     }
                 }
-                // Loops are the edge's affair, and an asker has no mailbox.
+                EdgeEvent::Letter(letter) => self.on_letter(letter),
+                EdgeEvent::Delivered { letter } => self.on_delivered(letter, Ok(())),
+                EdgeEvent::Undelivered { letter, why } => {
+                    self.on_delivered(letter, Err(why));
+                }
+                // Loops are the edge's affair, and an asker publishes and answers nothing.
                 _ => {}
             }
         }
@@ -346,7 +359,7 @@ impl Participant for Asker {
 
     fn handle_frame(&mut self, now: Time, rng: &mut dyn CryptoRng, frame: &[u8]) {
         self.edge.handle_frame(now, rng, frame);
-        self.take_news(now);
+        self.take_news(now, rng);
     }
 
     fn handle_timeout(&mut self, now: Time, rng: &mut dyn CryptoRng) {
@@ -354,15 +367,18 @@ impl Participant for Asker {
             self.request(now, rng);
         }
         self.edge.handle_timeout(now, rng);
-        self.take_news(now);
+        self.take_news(now, rng);
         self.end_late(now);
+        self.end_late_letters(now);
     }
 
     fn poll_timeout(&self) -> Option<Time> {
         let asked = self.asked.values().chain(self.dummies.values());
         let own = asked.map(|asked| asked.deadline);
         let clocks = [Some(self.clock.poll_timeout()), self.edge.poll_timeout()];
-        own.chain(clocks.into_iter().flatten()).min()
+        own.chain(clocks.into_iter().flatten())
+            .chain(self.letter_deadline())
+            .min()
     }
 
     fn poll_transmit(&mut self, now: Time) -> Option<(u16, Packet)> {
@@ -386,7 +402,7 @@ impl Participant for Asker {
         let rate = request_rate(&topology, self.class)?;
         self.edge.set_topology(now, rng, Arc::clone(&topology))?;
         self.clock.set_rate(now, rate);
-        self.take_news(now);
+        self.take_news(now, rng);
         let mut gone = Vec::new();
         for (id, asked) in &mut self.asked {
             if asked.question.refresh(&topology) == Listing::Gone {

@@ -144,6 +144,72 @@ pub enum QueryError {
     Closed,
 }
 
+/// Why a letter was not delivered, or nobody said that it was.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LetterError {
+    /// It is longer than a letter may be.
+    #[error("a letter of {length} B; at most {bound} B are sent in one")]
+    TooLarge {
+        /// Its length.
+        length: usize,
+        /// The longest.
+        bound: usize,
+    },
+    /// The deadline is longer than repeats of a letter are recognised.
+    #[error("deadline of {} s is above the bound of {} s", .asked.as_secs(), .bound.as_secs())]
+    DeadlineTooLong {
+        /// The deadline asked for.
+        asked: Duration,
+        /// The longest that is accepted.
+        bound: Duration,
+    },
+    /// Nobody said in time that it arrived. It may have arrived all the same.
+    #[error(
+        "nobody said within {:.1} s that the letter arrived; is anybody listening there?",
+        .after.as_secs_f64()
+    )]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The deadline passed while packets got lost on the way: then nothing real is sent.
+    #[error(
+        "packets get lost in the network; withheld for safety, not delivered within {:.1} s",
+        .after.as_secs_f64()
+    )]
+    Withheld {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// It would have taken more reply blocks than a client has out, or than one letter may use.
+    #[error("out of reply blocks; too much was lost, or too much is sent at once")]
+    SurbsExhausted,
+    /// The directory lists none of the gateways that kept the mailbox.
+    #[error("the directory lists none of the contact's gateways; ask its owner for a new contact")]
+    Unreachable,
+    /// As many letters as a client sends at once are on their way.
+    #[error("too many letters at once; try again when some have arrived")]
+    Overload,
+    /// The directory in force offers no way.
+    #[error("no way there: {0}")]
+    NoRoute(EdgeError),
+    /// There is no link to the gateway, no document to send by, or the client is closed.
+    #[error("{0}")]
+    NotUsable(QueryError),
+}
+
+impl From<EdgeError> for LetterError {
+    fn from(why: EdgeError) -> Self {
+        match why {
+            EdgeError::Overload => Self::Overload,
+            EdgeError::SurbsExhausted => Self::SurbsExhausted,
+            EdgeError::UnknownMailboxGateway => Self::Unreachable,
+            why => Self::NoRoute(why),
+        }
+    }
+}
+
 /// Why a client could not join the network.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -7,7 +7,7 @@ use directory::DirectoryError;
 use message::driver::UplinkStatus;
 use tokio::sync::oneshot;
 
-use crate::seat::Ask;
+use crate::seat::{Ask, Command};
 use crate::{Answer, Asker, Client, Input, QueryError};
 
 /// A question that is asked when it is awaited, and forgotten when it is dropped.
@@ -77,7 +77,10 @@ impl Query {
         {
             let uplink = self.client.uplink().ok_or(QueryError::Closed)?;
             usable(&uplink.status())?;
-            uplink.command(ask).await.map_err(|_| QueryError::Closed)?;
+            uplink
+                .command(Command::Ask(ask))
+                .await
+                .map_err(|_| QueryError::Closed)?;
         }
         match answered.await {
             Ok(Err(QueryError::Timeout { after })) => Err(self.client.why_late(after)),
@@ -113,7 +116,7 @@ impl Client {
 
 /// Whether questions may be given to an uplink that stands so. While it dials they may: it may
 /// be up again before their deadline.
-fn usable(status: &UplinkStatus) -> Result<(), QueryError> {
+pub(crate) fn usable(status: &UplinkStatus) -> Result<(), QueryError> {
     match status {
         UplinkStatus::NoDocument(Some(DirectoryError::Stale { epochs })) => {
             Err(QueryError::StaleDirectory { epochs: *epochs })

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 #![allow(clippy::print_stderr, reason = "a test says what it left out")]
 
+mod dialogue;
 mod invariants;
 mod journey;
 mod logs;

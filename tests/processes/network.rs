@@ -182,6 +182,7 @@ fn the_examples_run(net: &Testnet) {
         ("ask", "after"),
         ("agent", "0 without an answer"),
         ("offline", "mend the question"),
+        ("dialogue", "3 questions, 3 answers"),
     ] {
         let output = Command::new(example(name))
             .arg(net.network())

@@ -15,9 +15,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::EdgeError;
 use crate::assembly::{Assembled, Assembly, AssemblyBounds};
 use crate::exchange::ExchangeSecret;
-use crate::expect::{
-    Jitter, forwarding_quantile, randomised, shared_slots_quantile, slots_quantile,
-};
+use crate::expect::Jitter;
 use crate::fragment::{Fragment, Shape, Symbols};
 use crate::layout::{reply_symbol_len, to_usize};
 use crate::repair::{Loss, Plan};

@@ -7,9 +7,7 @@ use rand::CryptoRng;
 use wire::Time;
 
 use super::{Attempt, Surroundings, Timing, What};
-use crate::expect::{
-    forwarding_quantile, randomised, shared_slots_quantile, slots_quantile,
-};
+use crate::expect::{forwarding_quantile, randomised, shared_slots_quantile, slots_quantile};
 use crate::fragment::Shape;
 use crate::layout::to_usize;
 use crate::repair::Loss;
@@ -116,4 +114,3 @@ impl Surroundings<'_> {
 fn twice(rate: traffic::Rate) -> traffic::Rate {
     traffic::Rate::new(rate.per_second() * 2.0).unwrap_or(rate)
 }
-

@@ -4,13 +4,13 @@ use rand::CryptoRng;
 use wire::{MailboxAddress, Outcome, Refusal, RequestId, Response, Time};
 
 use super::{Edge, place, surroundings};
+use crate::EdgeError;
 use crate::ask::{LetterId, Recipient, Surroundings};
 use crate::contact::{Contact, ContactWord};
 use crate::owner::{AnonymousMailbox, Owner};
 use crate::profile::Profile;
 use crate::seal::SealingKey;
 use crate::serve::{OpenedKnock, Place};
-use crate::EdgeError;
 
 impl Edge {
     /// Listens at a mailbox of its own that nobody can trace here: letters come as events, knocks
