@@ -219,7 +219,8 @@ impl Asker {
         while let Some(event) = self.edge.poll_event() {
             match event {
                 EdgeEvent::Response { response, timing } => {
-                    if !self.on_profile(now, rng, &response) {
+                    let is_profile = self.on_profile(now, rng, &response);
+                    if !is_profile {
                         self.on_response(now, &response, &timing);
                     }
                 }

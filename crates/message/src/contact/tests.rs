@@ -4,7 +4,10 @@ use rand_chacha::ChaCha20Rng;
 use super::*;
 
 fn contact() -> Contact {
-    let mailbox = MailboxAddress(std::array::from_fn(|place| place as u8 * 7));
+    let mut mailbox = MailboxAddress([0; 32]);
+    for (byte, value) in mailbox.0.iter_mut().zip((0..).step_by(7)) {
+        *byte = value;
+    }
     let gateways = [NodeId([0xa1; 32]), NodeId([0x5e; 32])];
     Contact::new(mailbox, &gateways, ContactWord([0x3c; 16]))
 }
