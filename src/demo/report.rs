@@ -159,12 +159,13 @@ impl Report {
         }
     }
 
-    /// Median and worst latency in milliseconds.
+    /// Median, 99th percentile and worst latency in milliseconds.
     #[must_use]
-    pub fn latencies(&self) -> Option<(f64, f64)> {
+    pub fn latencies(&self) -> Option<[f64; 3]> {
         let mut all: Vec<f64> = self.questions.iter().filter_map(|a| a.latency_ms).collect();
         all.sort_by(f64::total_cmp);
-        Some((*all.get(all.len() / 2)?, *all.last()?))
+        let rank = |percent: usize| (all.len() * percent).div_ceil(100).saturating_sub(1);
+        Some([*all.get(rank(50))?, *all.get(rank(99))?, *all.last()?])
     }
 }
 
@@ -193,6 +194,19 @@ mod tests {
             ..Packets::default()
         };
         Report::new(questions, packets, BTreeMap::new(), learnt, 1.0)
+    }
+
+    #[test]
+    fn latencies_are_those_of_so_many_in_a_hundred() {
+        let of = |ms: u32| Asked {
+            latency_ms: Some(ms.into()),
+            ..asked(true)
+        };
+        let of_many = report((1..=200).rev().map(of).collect(), true, Vec::new());
+        assert_eq!(of_many.latencies(), Some([100.0, 198.0, 200.0]));
+        let of_one = report(vec![of(7)], true, Vec::new());
+        assert_eq!(of_one.latencies(), Some([7.0, 7.0, 7.0]));
+        assert_eq!(report(Vec::new(), true, Vec::new()).latencies(), None);
     }
 
     #[test]

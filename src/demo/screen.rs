@@ -136,10 +136,10 @@ pub fn closing(report: &Report) -> String {
             score.accuracy * 100.0
         );
     }
-    if let Some((median, worst)) = report.latencies() {
+    if let Some([median, most, worst]) = report.latencies() {
         let _ = writeln!(
             text,
-            "  latency    median {median:.0} ms, worst {worst:.0} ms"
+            "  latency    median {median:.0} ms, 99 % within {most:.0} ms, worst {worst:.0} ms"
         );
     }
     packets(&mut text, report);
