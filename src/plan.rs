@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use directory::{AuthorityEntry, Identity, Network, NetworkDraft, Parameters};
-use rand::CryptoRng;
+use rand::{CryptoRng, RngExt};
 use wire::{NodeName, Time};
 use zeroize::Zeroizing;
 
@@ -83,8 +83,9 @@ impl Plan {
         start_up: Duration,
     ) -> std::io::Result<Self> {
         let wanted = counts.authorities + counts.mixes + counts.gateways;
-        let mut ports = free_ports(wanted)?.into_iter();
-        let mut pages = free_tcp_ports(wanted + counts.providers)?.into_iter();
+        let mut ports = free_ports(rng, wanted, UdpSocket::bind)?.into_iter();
+        let pages = free_ports(rng, wanted + counts.providers, TcpListener::bind)?;
+        let mut pages = pages.into_iter();
         let roles = [
             (Role::Authority, counts.authorities),
             (Role::Mix, counts.mixes),
@@ -178,20 +179,32 @@ fn network(now: Time, nodes: &[PlannedNode], counts: Counts, parameters: Paramet
     .expect("a planned network of at least one authority is sound")
 }
 
-fn free_ports(count: usize) -> std::io::Result<Vec<SocketAddr>> {
+/// Ports that are free now, below those that systems give to whoever names none: a client's
+/// socket would take one before its node has started.
+fn free_ports<S>(
+    rng: &mut dyn CryptoRng,
+    count: usize,
+    bind: impl Fn(SocketAddr) -> std::io::Result<S>,
+) -> std::io::Result<Vec<SocketAddr>> {
     // All are held until the last is found, so that no port is given twice.
-    let sockets: std::io::Result<Vec<UdpSocket>> = (0..count)
-        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect();
-    sockets?.iter().map(UdpSocket::local_addr).collect()
+    let mut held = Vec::new();
+    let mut failures = 0;
+    while held.len() < count {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rng.random_range(PORTS)));
+        match bind(address) {
+            Ok(socket) => held.push((address, socket)),
+            Err(why) if failures >= MOST_TAKEN => return Err(why),
+            Err(_) => failures += 1,
+        }
+    }
+    Ok(held.into_iter().map(|(address, _)| address).collect())
 }
 
-fn free_tcp_ports(count: usize) -> std::io::Result<Vec<SocketAddr>> {
-    let listeners: std::io::Result<Vec<TcpListener>> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect();
-    listeners?.iter().map(TcpListener::local_addr).collect()
-}
+const PORTS: std::ops::Range<u16> = 10_240..32_768;
+
+/// Ports that may be taken before none is looked for any more.
+const MOST_TAKEN: usize = 1_000;
+
 /// The shipped models that provider `number`, counted from 0, serves of all `providers`: each in
 /// turn takes one.
 #[must_use]

@@ -68,6 +68,7 @@ fn way(text: &mut String, journey: &Journey, leg: Leg) {
         let place = match place {
             0 => Place::First,
             place if place == last => Place::Last,
+            place if place + 1 == last => Place::Delivering,
             _ => Place::Between,
         };
         let _ = writeln!(text, "  {:<10} {}", stage.node, sees(stage, leg, place));
@@ -84,6 +85,8 @@ fn way(text: &mut String, journey: &Journey, leg: Leg) {
 enum Place {
     First,
     Between,
+    /// The gateway that the receiver is at.
+    Delivering,
     Last,
 }
 
@@ -105,7 +108,7 @@ fn sees(stage: &Stage, leg: Leg, place: Place) -> String {
         (Place::Between, Leg::Out) => {
             format!("keeps it {held:>4.0} ms for its own clock; sees a mailbox")
         }
-        (Place::Between, Leg::Back) => {
+        (Place::Between | Place::Delivering, _) => {
             format!("keeps it {held:>4.0} ms for its own clock; sees a handle")
         }
     }
