@@ -29,14 +29,23 @@ fn main() {
     println!(
         "{FRAMES} frames of {FRAME_LEN} B at {PER_SECOND} a second, through a path on loopback"
     );
-    println!("  loss   frames/s   median ms    90 % ms    99 % ms   worst ms   datagrams dropped");
+    println!(
+        "  path       frames/s   median ms    90 % ms    99 % ms   worst ms   datagrams dropped"
+    );
     for percent in [0, 5, 10, 20, 30] {
-        runtime.block_on(row(percent));
+        let loss = Faults::losing(chance(percent));
+        runtime.block_on(row(&format!("loss {percent} %"), loss));
     }
+    let disorder = Faults {
+        reordering: chance(50),
+        duplication: chance(20),
+        ..Faults::NONE
+    };
+    runtime.block_on(row("disorder", disorder));
 }
 
-async fn row(percent: u32) {
-    let (mut link, proxy) = meshes(percent).await;
+async fn row(name: &str, faults: Faults) {
+    let (mut link, proxy) = meshes(faults).await;
     let before = proxy.counts();
     let began = Instant::now();
     let mut late = carry(&mut link, began).await;
@@ -48,7 +57,7 @@ async fn row(percent: u32) {
         late[place.min(late.len() - 1)].as_secs_f64() * 1e3
     };
     println!(
-        "  {percent:>3} %   {arrived:>8.1}   {:>9.1}   {:>8.1}   {:>8.1}   {:>8.1}   {} of {}",
+        "  {name:<10} {arrived:>8.1}   {:>9.1}   {:>8.1}   {:>8.1}   {:>8.1}   {} of {}",
         at(0.5),
         at(0.9),
         at(0.99),
@@ -98,7 +107,7 @@ async fn carry(link: &mut Link, began: Instant) -> Vec<Duration> {
     tokio::join!(send, receive).1
 }
 
-async fn meshes(percent: u32) -> (Link, FaultProxy) {
+async fn meshes(faults: Faults) -> (Link, FaultProxy) {
     let services = Services::new(Arc::new(Running(Instant::now())), Arc::new(Seeded));
     let listening = MeshConfig::node(FRAME_LEN, [1; 32].into(), loopback()).with_guests();
     let bound = Mesh::bind(listening, services.clone()).await;
@@ -107,15 +116,14 @@ async fn meshes(percent: u32) -> (Link, FaultProxy) {
     let (sender, mut up) = bound.expect("a socket");
     let node = receiver.node_id().expect("it listens");
     let address = receiver.local_addr().expect("it listens");
-    let rng = Box::new(ChaCha20Rng::seed_from_u64(u64::from(percent)));
+    let rng = Box::new(ChaCha20Rng::seed_from_u64(SEED));
     let proxy = FaultProxy::start(address, Faults::NONE, rng).expect("sockets");
     sender.set_neighbours(vec![(node, vec![proxy.address()])], vec![]);
     up.recv().await;
     events.recv().await;
     // Time for QUIC to find the path's datagram size.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let loss = Chance::new(f64::from(percent) / 100.0).expect("a share");
-    proxy.set(Faults::losing(loss));
+    proxy.set(faults);
     let link = Link {
         sender,
         receiver,
@@ -124,10 +132,15 @@ async fn meshes(percent: u32) -> (Link, FaultProxy) {
     (link, proxy)
 }
 
+fn chance(percent: u32) -> Chance {
+    Chance::new(f64::from(percent) / 100.0).expect("a share")
+}
+
 fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
+const SEED: u64 = 30;
 const FRAME_LEN: usize = 8542;
 const FRAMES: u32 = 1200;
 const PER_SECOND: u32 = 120;
