@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use directory::Parameters;
 use subrosa::plan::{Counts, Plan};
+use traffic::{Rate, Rates};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_subrosa");
 
@@ -45,11 +46,13 @@ impl Testnet {
         let testnet = Self::empty();
         let services = subrosa::services();
         let (now, mut rng) = (services.clock.now(), services.entropy.rng());
-        let (counts, parameters) = (
-            Counts::default(),
-            Parameters::demo().with_short_first_epoch(),
-        );
-        let plan = Plan::draw(now, &mut *rng, counts, parameters, START_UP).unwrap();
+        let demo = Parameters::demo();
+        let rates = Rates {
+            gateway_loop: Rate::from_millihertz(ONE_CLIENT).unwrap(),
+            ..demo.rates
+        };
+        let parameters = Parameters { rates, ..demo }.with_short_first_epoch();
+        let plan = Plan::draw(now, &mut *rng, Counts::default(), parameters, START_UP).unwrap();
         let mut front = front;
         let plan = plan
             .behind(|node| Ok::<_, std::convert::Infallible>(front(node)))
@@ -144,6 +147,10 @@ impl Testnet {
     }
 }
 
+/// Items that a gateway sends for all owners of mailboxes, in thousandths a second: at the demo's
+/// rate, which is for six clients, two cores had nothing left beside the nodes and what stands
+/// before them, and on a disordered path each datagram that came late made more of them.
+const ONE_CLIENT: u32 = 20_000;
 /// For nineteen processes to start one by one.
 const START_UP: Duration = Duration::from_secs(12);
 /// Each waits for the network as long as `subrosa models` does, or a second.
