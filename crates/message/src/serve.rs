@@ -50,8 +50,17 @@ pub struct OpenedLetter {
 /// The way back to whoever asked: consumed by the answer. The edge keeps the reply blocks, those
 /// that come later included, and sends more of the answer over them if it is asked again.
 pub struct ReplyPath {
-    exchange: MessageId,
+    exchange: Name,
     class: AnswerClass,
+}
+
+/// A message to a mailbox of ours, or to its door. Parts that come elsewhere are of another
+/// message, whoever sent them: what went to two mailboxes tells nobody that they have one owner.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    mailbox: MailboxAddress,
+    by_door: bool,
+    message: MessageId,
 }
 
 /// What an item brought.
@@ -115,13 +124,13 @@ impl Place<'_> {
 /// Open mailboxes, and messages in parts.
 pub(crate) struct Serving {
     mailboxes: Vec<Served>,
-    messages: Assembly<MessageId>,
-    exchanges: BTreeMap<MessageId, Exchange>,
+    messages: Assembly<Name>,
+    exchanges: BTreeMap<Name, Exchange>,
     /// When to acknowledge what is not complete.
-    due: BTreeSet<(Time, MessageId)>,
+    due: BTreeSet<(Time, Name)>,
     /// Letters that were passed on, so that none is passed on twice.
-    letters: BTreeSet<MessageId>,
-    lettered: VecDeque<MessageId>,
+    letters: BTreeSet<Name>,
+    lettered: VecDeque<Name>,
     /// Bytes of answers kept for repeats.
     stored: usize,
     /// Reply blocks kept.
@@ -195,8 +204,12 @@ impl Serving {
             return Err(Refusal::SurbInvalid);
         }
 
-        let name = fragment.secret.message();
-        let first = Exchange::new(&fragment, shape, (mailbox, by_door), now);
+        let name = Name {
+            mailbox,
+            by_door,
+            message: fragment.secret.message(),
+        };
+        let first = Exchange::new(&fragment, shape, now);
         let exchange = self.exchanges.entry(name).or_insert(first);
         exchange.take(now, shape, &fragment)?;
         if self.letters.contains(&name) {
@@ -277,9 +290,10 @@ impl Serving {
     pub(crate) fn tags(&self, mailbox: &MailboxAddress, most: usize) -> Vec<AdmissionTag> {
         let of = |partial: bool| {
             self.exchanges
-                .values()
+                .iter()
+                .filter(|(name, _)| name.mailbox == *mailbox)
+                .map(|(_, exchange)| exchange)
                 .filter(move |exchange| exchange.state.is_partial() == partial)
-                .filter(|exchange| exchange.mailbox == *mailbox)
         };
         let share = most
             .checked_div(of(true).count())
@@ -293,8 +307,8 @@ impl Serving {
     /// Forgets what did not complete in time, and what nobody will ask for again.
     pub(crate) fn expire(&mut self, now: Time) {
         self.messages.expire(now);
-        let over = |(_, exchange): &(&MessageId, &Exchange)| now.since(exchange.last) >= KEPT;
-        let names: Vec<MessageId> = self
+        let over = |(_, exchange): &(&Name, &Exchange)| now.since(exchange.last) >= KEPT;
+        let names: Vec<Name> = self
             .exchanges
             .iter()
             .filter(over)
@@ -330,7 +344,7 @@ impl Serving {
         &mut self,
         now: Time,
         place: &Place<'_>,
-        name: MessageId,
+        name: Name,
         shape: Shape,
         fragment: Fragment,
     ) -> Result<Taken, Refusal> {
@@ -349,11 +363,12 @@ impl Serving {
         if let Some(at) = exchange.due.take() {
             self.due.remove(&(at, name));
         }
-        let mail = Mail::from_bytes(&message).map_err(|_| Refusal::Malformed)?;
-        let mailbox = exchange.mailbox;
-        if exchange.by_door && !matches!(mail, Mail::Knock(_)) {
+        let Some(mail) = mail(&message, name) else {
+            // Nothing more of it is wanted, nor a way back kept.
+            self.forget(name);
             return Err(Refusal::Malformed);
-        }
+        };
+        let mailbox = name.mailbox;
         let mail = match mail {
             Mail::Knock(id) => {
                 exchange.state = State::Request;
@@ -390,7 +405,7 @@ impl Serving {
     }
 
     /// Sends what an exchange may send over the reply blocks that it has.
-    fn go_on(&mut self, place: &Place<'_>, name: MessageId) -> Vec<Job> {
+    fn go_on(&mut self, place: &Place<'_>, name: Name) -> Vec<Job> {
         let Some(exchange) = self.exchanges.get_mut(&name) else {
             return Vec::new();
         };
@@ -402,7 +417,7 @@ impl Serving {
 
     /// Sets when a message that is not complete is acknowledged: once nothing more is to be
     /// expected of what its sender said it sends.
-    fn arm(&mut self, now: Time, place: &Place<'_>, name: MessageId) {
+    fn arm(&mut self, now: Time, place: &Place<'_>, name: Name) {
         let parameters = place.topology.parameters();
         let slowest = parameters.classes.iter().map(|rate| rate.mean_gap()).max();
         // The leg to the mailbox is its sender's, the one from there may be ours.
@@ -434,7 +449,7 @@ impl Serving {
         }
     }
 
-    fn forget(&mut self, name: MessageId) {
+    fn forget(&mut self, name: Name) {
         if let Some(exchange) = self.exchanges.remove(&name) {
             self.held -= exchange.surbs.len();
             self.stored -= exchange.stored();
@@ -445,7 +460,7 @@ impl Serving {
         }
     }
 
-    fn remember(&mut self, letter: MessageId) {
+    fn remember(&mut self, letter: Name) {
         self.letters.insert(letter);
         self.lettered.push_back(letter);
         if self.lettered.len() > MAX_LETTERS
@@ -454,6 +469,12 @@ impl Serving {
             self.letters.remove(&first);
         }
     }
+}
+
+/// The mail that `message` is; `None` if it is none, or none for the key that opened it.
+fn mail(message: &[u8], name: Name) -> Option<Mail> {
+    let mail = Mail::from_bytes(message).ok()?;
+    (matches!(mail, Mail::Knock(_)) == name.by_door).then_some(mail)
 }
 
 /// The reply blocks of a fragment that are some, and lead to a mix that we may hand them to.

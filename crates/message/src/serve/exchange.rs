@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sphinx::Surb;
-use wire::{AdmissionTag, Epoch, MailboxAddress, Refusal, Time};
+use wire::{AdmissionTag, Epoch, Refusal, Time};
 use zeroize::Zeroizing;
 
 use super::{Place, ReplyPath};
@@ -18,9 +18,6 @@ use crate::slots::Job;
 /// What is kept of a message, from its first packet until long after its last.
 pub(super) struct Exchange {
     secret: ExchangeSecret,
-    pub(super) mailbox: MailboxAddress,
-    /// Sealed to the mailbox's door.
-    pub(super) by_door: bool,
     shape: Shape,
     seen: BTreeSet<u32>,
     /// The sender has sent, or is about to send, the packets below this index.
@@ -70,16 +67,9 @@ impl State {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        fragment: &Fragment,
-        shape: Shape,
-        (mailbox, by_door): (MailboxAddress, bool),
-        now: Time,
-    ) -> Self {
+    pub(super) fn new(fragment: &Fragment, shape: Shape, now: Time) -> Self {
         Self {
             secret: fragment.secret.duplicate(),
-            mailbox,
-            by_door,
             shape,
             seen: BTreeSet::new(),
             end: 0,

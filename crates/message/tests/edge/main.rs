@@ -6,10 +6,15 @@
     reason = "a test may fail by panic, in its helpers too"
 )]
 
+// As the crates above it call it, which share a file of these tests.
+extern crate subrosa_message as message;
+
+mod agents;
 mod clock;
 mod epochs;
 mod finishing;
 mod hostile;
+mod keepers;
 mod letters;
 mod network;
 mod replies;

@@ -1,5 +1,5 @@
-//! Six mixes, two of them of one family, and two gateways that peel by the shipped packet code,
-//! and the edges behind them.
+//! Six mixes, two of them of one family, and gateways (two, if no more are asked for) that peel by
+//! the shipped packet code, and the edges behind them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -22,15 +22,20 @@ use wire::{
     Response, SURB_LEN, SurbId, Time,
 };
 
+use crate::keepers::Keepers;
+
 pub(crate) const MIXES: u8 = 6;
-pub(crate) const GATEWAYS: u8 = 2;
+/// Where anonymous mailboxes have their place: two that keep one, and the owner's own.
+pub(crate) const ANONYMOUS: u8 = 3;
+const ATTACHED: u8 = 2;
+const MOST_GATEWAYS: u8 = 4;
 /// The first so many mixes, each of another layer, are of one family.
 const KIN: u8 = 2;
 const LINK: Duration = Duration::from_millis(5);
 
 /// The mixes, then the gateways.
 static NODES: LazyLock<Vec<NodeId>> = LazyLock::new(|| {
-    let numbers = 0..MIXES + GATEWAYS;
+    let numbers = 0..MIXES + MOST_GATEWAYS;
     numbers.map(|number| identity(number).node_id()).collect()
 });
 
@@ -55,6 +60,10 @@ pub(crate) fn secret(number: u8, epoch: u64) -> SecretKey {
 
 /// The document of an epoch; each epoch deals the mixes to the layers anew.
 pub(crate) fn topology_with(epoch: u64, parameters: Parameters) -> Arc<Topology> {
+    topology_of(epoch, parameters, ATTACHED)
+}
+
+fn topology_of(epoch: u64, parameters: Parameters, gateways: u8) -> Arc<Topology> {
     let descriptor = |number: u8| {
         let role = if number < MIXES {
             Role::Mix
@@ -90,7 +99,7 @@ pub(crate) fn topology_with(epoch: u64, parameters: Parameters) -> Arc<Topology>
         commitments: Vec::new(),
         silent: Vec::new(),
         layers,
-        gateways: (MIXES..MIXES + GATEWAYS).map(descriptor).collect(),
+        gateways: (MIXES..MIXES + gateways).map(descriptor).collect(),
         services: Vec::new(),
     };
     Topology::new(Arc::new(document), Epoch(epoch)).unwrap()
@@ -98,6 +107,11 @@ pub(crate) fn topology_with(epoch: u64, parameters: Parameters) -> Arc<Topology>
 
 pub(crate) fn topology(epoch: u64) -> Arc<Topology> {
     topology_with(epoch, Parameters::demo())
+}
+
+/// As [`topology`], with gateways enough for anonymous mailboxes.
+pub(crate) fn anonymous_topology(epoch: u64) -> Arc<Topology> {
+    topology_of(epoch, Parameters::demo(), ANONYMOUS)
 }
 
 /// What a participant with a mailbox keeps.
@@ -174,6 +188,7 @@ pub(crate) struct World {
     pub(crate) dropped: u64,
     handles: BTreeMap<Handle, usize>,
     mailboxes: BTreeMap<MailboxAddress, usize>,
+    pub(crate) keepers: Keepers,
     travelling: BTreeMap<(Time, u64), Travelling>,
     sent: u64,
     secrets: BTreeMap<(u8, u64), &'static SecretKey>,
@@ -183,6 +198,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, classes: &[u8]) -> Self {
         Self::on(seed, classes, topology(1))
+    }
+
+    /// One in which anonymous mailboxes have their place.
+    pub(crate) fn anonymous(seed: u64, classes: &[u8]) -> Self {
+        Self::on(seed, classes, anonymous_topology(1))
     }
 
     /// One whose participants make no loops: whatever is lost, they withhold nothing.
@@ -225,6 +245,7 @@ impl World {
             dropped: 0,
             handles: BTreeMap::new(),
             mailboxes: BTreeMap::new(),
+            keepers: Keepers::default(),
             travelling: BTreeMap::new(),
             sent: 0,
             secrets: BTreeMap::new(),
@@ -294,7 +315,7 @@ impl World {
         for number in [0, 1, 2, 3, 4, 5]
             .repeat(3)
             .into_iter()
-            .chain(MIXES..MIXES + GATEWAYS)
+            .chain(MIXES..MIXES + MOST_GATEWAYS)
         {
             let key = secret(number, self.topology.epoch().0);
             let Ok(opened) = packet.clone().open(&[&key]) else {
@@ -447,14 +468,41 @@ impl World {
             } => {
                 assert_eq!(self.topology.place(&at), Some(Place::Gateway));
                 let plaintext = payload.plaintext().unwrap();
-                if address == Address::DROP {
-                    self.dropped += 1;
-                } else {
-                    let to = self.mailboxes[&MailboxAddress(address.0)];
-                    let frame = item(&plaintext);
-                    self.travel(LINK, Travelling::Frame { to, frame });
-                }
+                self.deliver(at, address, &plaintext);
             }
+        }
+    }
+}
+
+impl World {
+    /// What a gateway does with a packet that ends there.
+    fn deliver(&mut self, at: NodeId, address: Address, plaintext: &[u8]) {
+        let mailbox = MailboxAddress(address.0);
+        if address == Address::DROP {
+            self.dropped += 1;
+        } else if address == Address::FEED {
+            let leaving = self.keepers.feed(at, plaintext);
+            self.forward(leaving);
+        } else if let Some(leaving) = self.keepers.put(at, mailbox, plaintext) {
+            self.forward(leaving);
+        } else if let Some(to) = self.mailboxes.get(&mailbox) {
+            let (to, frame) = (*to, item(plaintext));
+            self.travel(LINK, Travelling::Frame { to, frame });
+        } else {
+            // Not fed yet: its gateway refuses the packet.
+            assert_eq!(self.topology.gateways().len(), usize::from(ANONYMOUS));
+        }
+    }
+
+    fn forward(&mut self, leaving: Vec<(NodeId, Packet)>) {
+        for (to, packet) in leaving {
+            let through = false;
+            let travelling = Travelling::Packet {
+                to,
+                packet,
+                through,
+            };
+            self.travel(LINK, travelling);
         }
     }
 }
