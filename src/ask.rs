@@ -251,6 +251,7 @@ fn answer_json(answer: &Answer) -> Value {
         "output": answer.output,
         "label": answer.label,
         "attempts": answer.attempts,
+        "packets": answer.packets,
         "latency_ms": {
             "total": ms(latency.total), "mixing": ms(latency.mixing), "slots": ms(latency.slots),
             "network": ms(latency.network), "compute": ms(latency.compute),

@@ -92,8 +92,11 @@ pub struct DemoArgs {
     #[arg(long)]
     pub json: bool,
     /// How many held-out samples to ask about, all models together.
-    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200))]
+    #[arg(long, default_value_t = 40, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
     pub questions: u32,
+    /// How many questions are under way at once; 1 shows how long one takes by itself.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub at_once: u32,
     /// Share of all datagrams that do not arrive, from 0 to 0.5.
     #[arg(long, default_value = "0", value_name = "SHARE", value_parser = loss)]
     pub loss: link::Chance,

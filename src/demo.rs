@@ -18,7 +18,7 @@ use link::Faults;
 use wire::Time;
 
 use crate::cli::DemoArgs;
-use crate::demo::house::House;
+use crate::demo::house::{House, Setting};
 use crate::demo::inspector::{Journey, Secrets};
 use crate::demo::report::{ASKER, Asked, Datagrams, Followed, Packets, Party, Report};
 use crate::exit::Fault;
@@ -60,6 +60,7 @@ pub async fn run(args: &DemoArgs) -> Result<(), Fault> {
 /// One run of the demo.
 pub struct Demo {
     questions: usize,
+    at_once: usize,
     progress: Progress,
     services: link::Services,
     trial: Arc<dyn provider::Trial>,
@@ -86,6 +87,7 @@ impl Demo {
         let services = services();
         Self {
             questions: args.questions as usize,
+            at_once: args.at_once.max(1) as usize,
             progress: Progress::for_people(args.json),
             started: services.clock.now(),
             services,
@@ -110,13 +112,11 @@ impl Demo {
             parameters.vote_step = VOTE_STEP_ON_BAD_PATHS;
         }
         let parameters = parameters.with_short_first_epoch();
-        let mut house = House::start(
-            &self.services,
-            &self.trial,
-            Counts::default(),
-            parameters,
-            self.faults,
-        )?;
+        let setting = Setting {
+            faults: self.faults,
+            ..Setting::new(Counts::default(), parameters)
+        };
+        let mut house = House::start(&self.services, &self.trial, setting)?;
         self.say("4 authorities, 9 mixes, 4 gateways and 2 providers started; two votes run");
         let clients = self.join(&mut house).await?;
         self.say("1 asking and 4 idle clients joined, 30 slots a second each, asked or not");
@@ -238,7 +238,7 @@ impl Demo {
             .collect();
         let bar = self.progress.bar(wanted.len() as u64);
         let mut asked = Vec::new();
-        for group in wanted.chunks(AT_ONCE) {
+        for group in wanted.chunks(self.at_once) {
             let mut running: Vec<_> = Vec::new();
             for (exam, sample) in group {
                 if let Some(exam) = exams.get(*exam) {
@@ -422,8 +422,6 @@ fn exams() -> Result<Vec<Exam>, Fault> {
 const CLASS: u8 = 1;
 const IDLE: usize = 4;
 const PROVIDER: &str = "provider";
-/// Questions under way at once.
-const AT_ONCE: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(40);
 /// A ballot's connection is made within a step, and its handshake may be sent again twice.
 const VOTE_STEP_ON_BAD_PATHS: Duration = Duration::from_millis(1_500);

@@ -20,6 +20,8 @@ pub struct Answer {
     pub latency: Latency,
     /// How often the question was sent, the first time included.
     pub attempts: u32,
+    /// Packets of the question that left, repair included.
+    pub packets: u32,
     /// What is known about the computation.
     pub proof: ProofStatus,
 }

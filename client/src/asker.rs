@@ -505,6 +505,7 @@ impl Asked {
                 response.compute,
             ),
             attempts: 1 + timing.repeats,
+            packets: timing.packets,
             proof: ProofStatus::NotAsked,
         })
     }

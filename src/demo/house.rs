@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::Client;
+use compiler::Model;
 use directory::{Identity, Parameters};
 use link::{FaultCounts, FaultProxy, Faults, LinkError, Services, Tap};
 use message::mailbox_gateways;
 use provider::Reach;
+use store::SealedFiles;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use wire::{Epoch, NodeName};
@@ -17,8 +19,36 @@ use crate::config::Role;
 use crate::demo::inspector::Inspector;
 use crate::dummy_inputs;
 use crate::exit::Fault;
-use crate::node::{Part, play};
+use crate::node::{MODELS, Part, play};
 use crate::plan::{Counts, Plan, share};
+
+/// What a network is like.
+pub struct Setting {
+    /// How many of each part.
+    pub counts: Counts,
+    /// What the authorities sign.
+    pub parameters: Parameters,
+    /// What every path does to datagrams, if it does anything.
+    pub faults: Option<Faults>,
+    /// How providers are reached.
+    pub reach: Reach,
+    /// What provider-1 serves besides shipped models.
+    pub models: Vec<Model>,
+}
+
+impl Setting {
+    /// Good paths, anonymous providers, shipped models.
+    #[must_use]
+    pub const fn new(counts: Counts, parameters: Parameters) -> Self {
+        Self {
+            counts,
+            parameters,
+            faults: None,
+            reach: Reach::Anonymous,
+            models: Vec::new(),
+        }
+    }
+}
 
 /// A network that runs until it is dropped or stopped.
 pub struct House {
@@ -35,18 +65,23 @@ pub struct House {
 
 impl House {
     /// Starts every node; each sees through a tap of the inspector. `trial` compiles the
-    /// providers' modules for the first time. With `faults`, every datagram between two nodes,
-    /// or between a client and a gateway, takes a path that has them.
+    /// providers' modules for the first time. With faults, every datagram between two nodes, or
+    /// between a client and a gateway, takes a path that has them.
     ///
     /// # Errors
     /// [`Fault`] if there are no ports or no room for state.
     pub fn start(
         services: &Services,
         trial: &Arc<dyn provider::Trial>,
-        counts: Counts,
-        parameters: Parameters,
-        faults: Option<Faults>,
+        setting: Setting,
     ) -> Result<Self, Fault> {
+        let Setting {
+            counts,
+            parameters,
+            faults,
+            reach,
+            models,
+        } = setting;
         let state =
             tempfile::tempdir().map_err(|e| Fault::failed(format!("temporary state: {e}")))?;
         let mut rng = services.entropy.rng();
@@ -88,10 +123,13 @@ impl House {
                 gateway: None,
                 models: Vec::new(),
                 trial: trial.clone(),
-                reach: Reach::Anonymous,
+                reach,
             };
             if node.role == Role::Provider {
                 part.models = share(providers, counts.providers);
+                if providers == 0 {
+                    shelve(&part.data, &models)?;
+                }
                 providers += 1;
             }
             let tapped = services.with_tap(Tap::new(&node.name, inspector.clone()));
@@ -231,6 +269,19 @@ impl House {
         seed.map(|seed| Identity::from_seed(seed).mailbox().as_bytes().to_vec())
             .unwrap_or_default()
     }
+}
+
+/// Seals model files into the state of a provider that is about to start.
+fn shelve(state: &Path, models: &[Model]) -> Result<(), Fault> {
+    if models.is_empty() {
+        return Ok(());
+    }
+    let files = SealedFiles::of(state, MODELS).map_err(Fault::failed)?;
+    for model in models {
+        let file = model.to_file().map_err(Fault::failed)?;
+        files.put(&model.name, &file).map_err(Fault::failed)?;
+    }
+    Ok(())
 }
 
 /// For all nodes of one process to start.

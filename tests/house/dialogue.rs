@@ -7,7 +7,7 @@ use std::time::Duration;
 use client::{Contact, LetterError};
 use directory::Parameters;
 use provider::Trial;
-use subrosa::demo::house::House;
+use subrosa::demo::house::{House, Setting};
 use subrosa::plan::Counts;
 use subrosa::trial::ChildProcess;
 
@@ -22,7 +22,7 @@ async fn two_agents_hold_a_dialogue_and_each_letter_comes_once() {
     };
     let services = subrosa::services();
     let trial: Arc<dyn Trial> = Arc::new(ChildProcess::of(env!("CARGO_BIN_EXE_subrosa")));
-    let house = House::start(&services, &trial, counts, Parameters::demo(), None).unwrap();
+    let house = House::start(&services, &trial, Setting::new(counts, Parameters::demo())).unwrap();
     let alice = house.join("alice", 0, 1).await.unwrap();
     let bob = house.join("bob", 1, 1).await.unwrap();
     let (mut at_alices, mut at_bobs) = (alice.listen().await.unwrap(), bob.listen().await.unwrap());

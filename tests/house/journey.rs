@@ -15,6 +15,7 @@ async fn every_question_of_a_demo_is_answered_exactly_and_nobody_learns_who_aske
     let args = DemoArgs {
         json: true,
         questions: 6,
+        at_once: 8,
         loss: Chance::default(),
     };
     let trial = ChildProcess::of(env!("CARGO_BIN_EXE_subrosa"));
@@ -67,6 +68,7 @@ async fn a_demo_that_loses_a_tenth_of_all_datagrams_answers_as_exactly() {
     let args = DemoArgs {
         json: true,
         questions: 4,
+        at_once: 8,
         loss: Chance::new(0.1).unwrap(),
     };
     let trial = ChildProcess::of(env!("CARGO_BIN_EXE_subrosa"));

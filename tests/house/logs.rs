@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use directory::{Identity, Parameters};
 use provider::Trial;
-use subrosa::demo::house::House;
+use subrosa::demo::house::{House, Setting};
 use subrosa::plan::Counts;
 use subrosa::trial::ChildProcess;
 use tracing::Level;
@@ -63,7 +63,7 @@ async fn no_level_of_the_log_names_a_client_or_what_it_asks() {
     let services = subrosa::services();
     let trial: Arc<dyn Trial> = Arc::new(ChildProcess::of(env!("CARGO_BIN_EXE_subrosa")));
     let parameters = Parameters::demo().with_short_first_epoch();
-    let mut house = House::start(&services, &trial, counts, parameters, None).unwrap();
+    let mut house = House::start(&services, &trial, Setting::new(counts, parameters)).unwrap();
     let client = house.join("asker", 0, 1).await.unwrap();
     house.listed(&client, 1).await.unwrap();
     let shipped = &compiler::shipped()[0];

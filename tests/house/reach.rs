@@ -9,7 +9,7 @@ use std::sync::Arc;
 use directory::{Identity, Parameters};
 use link::{Sight, Tap};
 use provider::Trial;
-use subrosa::demo::house::House;
+use subrosa::demo::house::{House, Setting};
 use subrosa::demo::inspector::Secrets;
 use subrosa::plan::Counts;
 use subrosa::trial::ChildProcess;
@@ -137,7 +137,7 @@ async fn no_node_can_join_a_mailbox_to_where_its_owner_is() {
     let services = subrosa::services();
     let trial: Arc<dyn Trial> = Arc::new(ChildProcess::of(env!("CARGO_BIN_EXE_subrosa")));
     let parameters = Parameters::demo().with_short_first_epoch();
-    let mut house = House::start(&services, &trial, counts, parameters, None).unwrap();
+    let mut house = House::start(&services, &trial, Setting::new(counts, parameters)).unwrap();
     let client = house
         .join("asker", house.entry_apart_from(OWNER), 1)
         .await

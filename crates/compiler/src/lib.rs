@@ -12,7 +12,7 @@ pub use import::{
     Agreement, BadSample, ErrorReport, ImportError, ImportOptions, Imported, InputScale, Label,
     LayerReport, NodeReport, Report, Unsupported, import_onnx,
 };
-pub use model::{ArchHash, Model, ModelError, ModelSource, ModuleHash, import};
+pub use model::{ArchHash, Model, ModelError, ModelSource, ModuleHash, Parts, import};
 pub use module::{CompileError, Module, compile};
 pub use schema::{Encoding, InputSchema, OutputSchema, QuantiseError};
 pub use shipped::{Sample, Shipped, shipped};

@@ -130,21 +130,30 @@ impl Imported {
     }
 }
 
-/// What a model is said to be, before it is known to be one.
-pub(crate) struct Parts {
-    pub(crate) name: String,
-    pub(crate) description: String,
-    pub(crate) graph: Graph,
-    pub(crate) input: InputSchema,
-    pub(crate) output: OutputSchema,
+/// What a model is said to be, before it is known to be one: for graphs that were not imported.
+pub struct Parts {
+    /// As [`Model::name`].
+    pub name: String,
+    /// As [`Model::description`].
+    pub description: String,
+    /// The model.
+    pub graph: Graph,
+    /// How numbers become its input.
+    pub input: InputSchema,
+    /// What its output means.
+    pub output: OutputSchema,
     /// What `graph` compiles to.
-    pub(crate) module: Module,
-    pub(crate) agreement: Agreement,
+    pub module: Module,
+    /// How far the integers agree with the floats, where there are floats.
+    pub agreement: Agreement,
 }
 
 impl Parts {
     /// The model with its hashes, if its texts are what a model's may be.
-    pub(crate) fn model(self) -> Result<Model, ModelError> {
+    ///
+    /// # Errors
+    /// [`ModelError`] if they are not.
+    pub fn model(self) -> Result<Model, ModelError> {
         check_name(&self.name)?;
         check_description(&self.description)?;
         check_labels(&self.graph, &self.output)?;

@@ -96,6 +96,8 @@ pub struct Timing {
     pub mixing_back: Duration,
     /// Times that more was sent because something was lost or late.
     pub repeats: u32,
+    /// Packets of the message that have left, repair included.
+    pub packets: u32,
 }
 
 impl Timing {

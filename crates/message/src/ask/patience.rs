@@ -71,6 +71,7 @@ impl Attempt {
             mixing_out,
             mixing_back,
             repeats: self.repeats,
+            packets: u32::try_from(sent.len()).unwrap_or(u32::MAX),
         }
     }
 }
