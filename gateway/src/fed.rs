@@ -42,9 +42,9 @@ pub(crate) struct CheckedFeed {
 /// What an owner learns with every item, in place of any other acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StockAccount {
-    /// The newest feed taken.
+    /// The newest feed taken of the epoch of the reply block that brings this.
     pub(crate) counter: u64,
-    /// Reply blocks left of that feed's epoch.
+    /// Reply blocks left of that epoch.
     pub(crate) left: u32,
     /// Items that wait behind this one.
     pub(crate) waiting: u32,
@@ -89,10 +89,18 @@ struct Mailbox {
     newest: (u64, Epoch),
     stranger_millihertz: u32,
     strangers: Option<Bucket>,
-    stocks: BTreeMap<Epoch, VecDeque<Stocked>>,
+    stocks: BTreeMap<Epoch, Stock>,
     tags: Tags,
     announced: VecDeque<Box<[u8]>>,
     others: VecDeque<Box<[u8]>>,
+}
+
+/// Reply blocks of one epoch.
+#[derive(Default)]
+struct Stock {
+    /// The highest counter of its feeds.
+    newest: u64,
+    blocks: VecDeque<Stocked>,
 }
 
 /// A reply block, and the feed that brought it.
@@ -116,7 +124,7 @@ impl FedMailboxes {
         known.map_or(counter > 0, |mailbox| mailbox.counters.is_news(counter))
     }
 
-    /// Takes a feed. Reply blocks above the bound are left out: the account tells the owner.
+    /// Takes a feed. Above the bound the oldest reply blocks go: the owner waits for the newest.
     ///
     /// # Errors
     /// [`Refusal::FeedStale`] unless the counter is news, [`Refusal::Overload`] if it is a new
@@ -223,7 +231,7 @@ impl FedMailboxes {
     /// How many reply blocks are in stock, of all mailboxes and epochs.
     pub(crate) fn stock(&self) -> usize {
         let stocks = self.mailboxes.values().flat_map(|m| m.stocks.values());
-        stocks.map(VecDeque::len).sum()
+        stocks.map(|stock| stock.blocks.len()).sum()
     }
 }
 
@@ -247,7 +255,7 @@ impl Mailbox {
         }
         if self.counters.close_below(feed.floor) {
             for stock in self.stocks.values_mut() {
-                stock.retain(|stocked| stocked.counter >= feed.floor);
+                stock.blocks.retain(|stocked| stocked.counter >= feed.floor);
             }
         }
         if feed.counter >= self.newest.0 {
@@ -256,10 +264,14 @@ impl Mailbox {
         }
         self.tags.announce(feed.tags);
         let stock = self.stocks.entry(feed.epoch).or_default();
-        let room = bounds.stock.saturating_sub(stock.len());
         let counter = feed.counter;
-        let surbs = feed.surbs.into_iter().take(room);
-        stock.extend(surbs.map(|surb| Stocked { counter, surb }));
+        stock.newest = stock.newest.max(counter);
+        let surbs = feed.surbs.into_iter();
+        stock
+            .blocks
+            .extend(surbs.map(|surb| Stocked { counter, surb }));
+        let surplus = stock.blocks.len().saturating_sub(bounds.stock);
+        stock.blocks.drain(..surplus);
         Ok(())
     }
 
@@ -303,12 +315,11 @@ impl Mailbox {
         if self.waiting() == 0 {
             return None;
         }
-        let surb = self.spend(usable)?;
+        let (surb, counter, left) = self.spend(usable)?;
         let announced = self.announced.pop_front();
         let item = announced.or_else(|| self.others.pop_front())?;
-        let left = self.stocks.get(&self.newest.1).map_or(0, VecDeque::len);
         let account = StockAccount {
-            counter: self.newest.0,
+            counter,
             left: u32::try_from(left).unwrap_or(u32::MAX),
             waiting: u32::try_from(self.waiting()).unwrap_or(u32::MAX),
         };
@@ -319,17 +330,19 @@ impl Mailbox {
         })
     }
 
-    /// The oldest reply block whose epoch lasts, else the oldest.
-    fn spend(&mut self, usable: impl Fn(Epoch) -> Usable) -> Option<Surb> {
+    /// The oldest reply block whose epoch lasts, else the oldest; with the newest feed of its
+    /// epoch, and how many are left of that.
+    fn spend(&mut self, usable: impl Fn(Epoch) -> Usable) -> Option<(Surb, u64, usize)> {
         let stocked = |wanted: Usable| {
             self.stocks
                 .iter()
-                .find(|(epoch, stock)| !stock.is_empty() && usable(**epoch) == wanted)
+                .find(|(epoch, stock)| !stock.blocks.is_empty() && usable(**epoch) == wanted)
                 .map(|(epoch, _)| *epoch)
         };
         let epoch = stocked(Usable::Yes).or_else(|| stocked(Usable::Hardly))?;
-        let stocked = self.stocks.get_mut(&epoch)?.pop_front()?;
-        Some(stocked.surb)
+        let stock = self.stocks.get_mut(&epoch)?;
+        let stocked = stock.blocks.pop_front()?;
+        Some((stocked.surb, stock.newest, stock.blocks.len()))
     }
 
     fn waiting(&self) -> usize {

@@ -2,8 +2,10 @@
 //! docs/spec/message.md, 10): which gateways keep them, and when to feed them.
 //!
 //! All that comes back of a feed is the account in front of each item. It is absolute: the newest
-//! feed that the gateway took, and how many of its epoch's reply blocks are left. What was fed
-//! later is presumed to be there, until an account says otherwise or the timer runs out.
+//! feed of an epoch that the gateway took, and how many of its reply blocks are left. What was fed
+//! later is presumed to be there, until an account says otherwise. A gateway without a reply block
+//! can say nothing, so that what is presumed is never trusted for long: when no account comes, the
+//! timer feeds, soon at first and then ever more rarely.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -63,9 +65,9 @@ pub(crate) struct FeedOrder {
 /// What stands in front of an item that came under a reply block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StockAccount {
-    /// The newest feed that the gateway took.
+    /// The newest feed that the gateway took of the epoch of the reply block that brought this.
     pub(crate) counter: u64,
-    /// Reply blocks left of that feed's epoch.
+    /// Reply blocks left of that epoch.
     pub(crate) left: u32,
     /// Items that wait there.
     pub(crate) waiting: u32,
@@ -104,6 +106,8 @@ struct Keeper {
     gateway: NodeId,
     stocks: BTreeMap<Epoch, Stock>,
     refeed_at: Time,
+    /// Feeds by the timer since the last account.
+    unanswered: u32,
     /// Reply blocks made for it, oldest first: those behind the last so many are not waited for.
     issued: VecDeque<SurbId>,
 }
@@ -169,6 +173,7 @@ impl Owner {
                     gateway,
                     stocks: BTreeMap::new(),
                     refeed_at: now.after(jittered(rng, REFEED_FIRST)),
+                    unanswered: 0,
                     issued: VecDeque::new(),
                 });
             }
@@ -192,6 +197,7 @@ impl Owner {
     }
 
     /// What is to be fed now, for the epochs `fed`, the one in force first; `room` feeds at most.
+    /// `gap` is the own slots' mean.
     pub(crate) fn due(
         &mut self,
         now: Time,
@@ -199,6 +205,7 @@ impl Owner {
         fed: &[Epoch],
         feed_len: usize,
         room: usize,
+        gap: Duration,
     ) -> Vec<FeedOrder> {
         let mut orders = Vec::new();
         for keeper in &mut self.keepers {
@@ -206,7 +213,8 @@ impl Owner {
                 let stock = keeper.stocks.entry(*epoch).or_default();
                 let mut feeds = stock.missing(self.target) / feed_len.max(1);
                 if place == 0 && keeper.refeed_at <= now {
-                    keeper.refeed_at = now.after(jittered(rng, REFEED));
+                    keeper.unanswered = keeper.unanswered.saturating_add(1);
+                    keeper.refeed_at = now.after(jittered(rng, patience(keeper.unanswered, gap)));
                     feeds = feeds.max(1);
                 }
                 let feeds = feeds.min(room.saturating_sub(orders.len()));
@@ -256,22 +264,24 @@ impl Owner {
         (counter, forgotten)
     }
 
-    /// Takes the account that came with an item from `gateway`.
+    /// Takes the account that came with an item from `gateway`, under a reply block of `epoch`.
     pub(crate) fn account(
         &mut self,
         now: Time,
         rng: &mut dyn CryptoRng,
-        gateway: &NodeId,
+        (gateway, epoch): (&NodeId, Epoch),
         account: StockAccount,
+        gap: Duration,
     ) {
         if account.counter < self.floor || account.counter > self.counter {
             return;
         }
         let keeper = self.keepers.iter_mut().find(|k| k.gateway == *gateway);
         let Some(keeper) = keeper else { return };
-        keeper.refeed_at = now.after(jittered(rng, REFEED));
-        let fed = |stock: &&mut Stock| stock.has_fed(account.counter);
-        if let Some(stock) = keeper.stocks.values_mut().find(fed) {
+        keeper.unanswered = 0;
+        keeper.refeed_at = now.after(jittered(rng, patience(keeper.unanswered, gap)));
+        let stock = keeper.stocks.get_mut(&epoch);
+        if let Some(stock) = stock.filter(|stock| stock.has_fed(account.counter)) {
             stock.take_account(account);
         }
     }
@@ -325,6 +335,14 @@ impl Stock {
     }
 }
 
+/// How long to wait for an account: twice as long after each feed by the timer, and a few slots
+/// at least, so that the feeds of slow participants do not fill their slots.
+fn patience(unanswered: u32, gap: Duration) -> Duration {
+    let first = REFEED_FIRST.max(gap * SLOTS_BETWEEN);
+    let doubled = first.saturating_mul(1 << unanswered.min(8));
+    doubled.min(REFEED.max(first))
+}
+
 /// What a mailbox's stock is kept at: what strangers may take in two round trips of three seconds,
 /// and two feeds.
 fn target(strangers: Rate) -> usize {
@@ -346,11 +364,14 @@ pub(crate) const KEEPERS: usize = 2;
 /// Below what a gateway holds of one mailbox and epoch (docs/spec/message.md, 10.4).
 const MAX_TARGET: usize = 240;
 
-/// The first feed by the timer, in case all of those before it were lost.
+/// From the last account to a feed by the timer, in case all of those before it were lost.
 const REFEED_FIRST: Duration = Duration::from_secs(5);
 
-/// Between two feeds of an owner who hears nothing: the gateway may have lost the stock.
+/// Between two feeds of an owner who has long heard nothing.
 const REFEED: Duration = Duration::from_secs(60);
+
+/// Slots, on average, between two feeds by the timer of one gateway.
+const SLOTS_BETWEEN: u32 = 40;
 
 /// Reply blocks of one gateway that are waited for: a stock for each of two epochs, and as many
 /// under way.

@@ -6,8 +6,8 @@ use directory::Topology;
 use rand::CryptoRng;
 use sphinx::{Address, Geometry, Packet, Surb};
 use wire::{
-    Decode, Encode, Feed, MAX_FEED_SURBS, MessageId, NodeId, PublicationPart, Refusal, Reply,
-    SURB_LEN, SurbId, Time,
+    Decode, Encode, Epoch, Feed, MAX_FEED_SURBS, MessageId, NodeId, PublicationPart, Refusal,
+    Reply, SURB_LEN, SurbId, Time,
 };
 
 use super::{Edge, EdgeEvent, Link};
@@ -129,7 +129,8 @@ impl Edge {
             let Some(owner) = self.owners.get_mut(place) else {
                 break;
             };
-            for order in owner.due(now, rng, &fed, feed_len, room) {
+            let gap = self.slots.rate().mean_gap();
+            for order in owner.due(now, rng, &fed, feed_len, room, gap) {
                 self.slots.push_feed(Job::Feed { order, at: now });
             }
         }
@@ -213,12 +214,13 @@ impl Edge {
         &mut self,
         now: Time,
         rng: &mut dyn CryptoRng,
-        gateway: &NodeId,
+        fed: (&NodeId, Epoch),
         plaintext: &[u8],
     ) -> Result<(), Refusal> {
         let (account, _) = StockAccount::split(plaintext).ok_or(Refusal::Malformed)?;
+        let gap = self.slots.rate().mean_gap();
         for owner in &mut self.owners {
-            owner.account(now, rng, gateway, account);
+            owner.account(now, rng, fed, account, gap);
         }
         // The layout of an item that comes over the link.
         let mut item = plaintext.to_vec();

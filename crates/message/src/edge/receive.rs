@@ -73,8 +73,8 @@ impl Edge {
             let plaintext = surb.recovery.recover(delivered(opened.finish())?)?;
             match purpose {
                 Purpose::Answer(attempt) => self.answer(now, rng, attempt, delay, &plaintext),
-                Purpose::Mailbox { gateway, .. } => {
-                    self.forwarded_item(now, rng, &gateway, &plaintext)
+                Purpose::Mailbox { gateway, epoch } => {
+                    self.forwarded_item(now, rng, (&gateway, epoch), &plaintext)
                 }
                 Purpose::Verdict => self.verdict(&plaintext),
             }

@@ -7,6 +7,7 @@ use super::*;
 const FEED: usize = 20;
 const NOW: Time = Time::ZERO;
 const EPOCH: Epoch = Epoch(1);
+const GAP: Duration = Duration::from_millis(33);
 
 fn rng() -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(1)
@@ -28,6 +29,7 @@ fn owner() -> Owner {
         gateway,
         stocks: BTreeMap::new(),
         refeed_at: NOW.after(REFEED_FIRST),
+        unanswered: 0,
         issued: VecDeque::new(),
     };
     Owner {
@@ -42,7 +44,7 @@ fn owner() -> Owner {
 }
 
 fn due(owner: &mut Owner, now: Time) -> Vec<FeedOrder> {
-    owner.due(now, &mut rng(), &[EPOCH], FEED, 100)
+    owner.due(now, &mut rng(), &[EPOCH], FEED, 100, GAP)
 }
 
 fn make(owner: &mut Owner, order: &FeedOrder) -> u64 {
@@ -59,7 +61,8 @@ fn account(counter: u64, left: u32, waiting: u32) -> StockAccount {
 }
 
 fn told(owner: &mut Owner, number: u8, account: StockAccount) {
-    owner.account(NOW, &mut rng(), &NodeId([number; 32]), account);
+    let fed = (&NodeId([number; 32]), EPOCH);
+    owner.account(NOW, &mut rng(), fed, account, GAP);
 }
 
 #[test]
@@ -160,8 +163,59 @@ fn the_timer_feeds_even_if_nothing_is_heard() {
             make(&mut owner, &order);
         }
     }
-    // Two gateways, about every minute.
-    assert!((16..=28).contains(&feeds), "{feeds}");
+    // Two gateways: after 5, 10, 20 and 40 seconds, then about every minute.
+    assert!((22..=36).contains(&feeds), "{feeds}");
+}
+
+#[test]
+fn a_gateway_that_has_nothing_to_speak_with_is_fed_within_seconds() {
+    let mut owner = owner();
+    let orders = due(&mut owner, NOW);
+    let counters: Vec<u64> = orders.iter().map(|order| make(&mut owner, order)).collect();
+    let mut made = orders.iter().zip(&counters);
+    let (_, newest) = made.rfind(|(order, _)| order.gateway.0[0] == 0).unwrap();
+    // The last word: all is well. Then everything that it has is used, and those items are lost.
+    told(&mut owner, 0, account(*newest, 60, 0));
+    assert!(due(&mut owner, NOW).is_empty());
+    let soon = NOW.after(Duration::from_secs(7));
+    let probes = due(&mut owner, soon);
+    let probe = probes.iter().find(|order| order.gateway.0[0] == 0).unwrap();
+    let counter = make(&mut owner, probe);
+    // It gets through, and is used up: what is missing follows at once.
+    told(&mut owner, 0, account(counter, 0, 30));
+    assert_eq!(due(&mut owner, soon).len(), 5);
+}
+
+#[test]
+fn feeds_for_the_next_epoch_do_not_hide_that_this_one_runs_dry() {
+    let mut owner = owner();
+    let both = [EPOCH, EPOCH.next()];
+    let orders = owner.due(NOW, &mut rng(), &both, FEED, 100, GAP);
+    let counters: Vec<u64> = orders.iter().map(|order| make(&mut owner, order)).collect();
+    let made = orders.iter().zip(&counters);
+    let here = made.filter(|(order, _)| order.gateway.0[0] == 0 && order.epoch == EPOCH);
+    let newest = here.map(|(_, counter)| *counter).max().unwrap();
+    assert!(counters.iter().any(|counter| *counter > newest));
+    told(&mut owner, 0, account(newest, 10, 0));
+    let again = owner.due(NOW, &mut rng(), &both, FEED, 100, GAP);
+    assert_eq!(again.len(), 3);
+    assert!(again.iter().all(|order| order.epoch == EPOCH));
+}
+
+#[test]
+fn the_timer_of_a_slow_owner_leaves_most_slots_to_others() {
+    let mut owner = owner();
+    let slow = Duration::from_millis(500);
+    let mut feeds = 0;
+    for second in 0..600 {
+        let now = NOW.after(Duration::from_secs(second));
+        for order in owner.due(now, &mut rng(), &[EPOCH], FEED, 100, slow) {
+            feeds += 1;
+            make(&mut owner, &order);
+        }
+    }
+    // Of 1,200 slots.
+    assert!(feeds <= 40, "{feeds}");
 }
 
 #[test]
@@ -171,11 +225,15 @@ fn the_next_epoch_is_fed_before_it_begins() {
         make(&mut owner, &order);
     }
     let both = [EPOCH, EPOCH.next()];
-    let orders = owner.due(NOW, &mut rng(), &both, FEED, 100);
+    let orders = owner.due(NOW, &mut rng(), &both, FEED, 100, GAP);
     assert_eq!(orders.len(), 6);
     assert!(orders.iter().all(|order| order.epoch == EPOCH.next()));
     owner.turn(EPOCH.next());
-    assert!(owner.due(NOW, &mut rng(), &both[1..], FEED, 100).is_empty());
+    assert!(
+        owner
+            .due(NOW, &mut rng(), &both[1..], FEED, 100, GAP)
+            .is_empty()
+    );
 }
 
 #[test]
