@@ -19,10 +19,14 @@ fn sandbox() -> Sandbox {
 
 /// Compares on boundary inputs and on random ones; every run must cost the compiler's figure.
 fn compare(graph: &Graph, seed: u64) {
+    compare_some(graph, RANDOM_INPUTS, seed);
+}
+
+fn compare_some(graph: &Graph, random_inputs: usize, seed: u64) {
     let module = compiler::compile(graph).unwrap();
     let model = sandbox().load(&module.bytes, module.fuel).unwrap();
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let random = (0..RANDOM_INPUTS).map(|_| random_input(graph.input(), &mut rng));
+    let random = (0..random_inputs).map(|_| random_input(graph.input(), &mut rng));
     for input in boundaries(graph.input()).into_iter().chain(random) {
         let run = model.run(&input).unwrap();
         assert_eq!(run.output, graph.run(&input).unwrap(), "input {input:?}");
@@ -169,6 +173,32 @@ fn requantise_agrees_for_channels_of_every_kind() {
 }
 
 #[test]
+fn requantise_agrees_at_every_remainder_and_shift() {
+    let mut rng = ChaCha20Rng::seed_from_u64(30);
+    for (channels, each) in [(1, 17), (9, 1), (16, 1), (3, 7), (5, 8), (2, 19)] {
+        let mut multipliers: Vec<u16> = (0..channels).map(|_| rng.random()).collect();
+        multipliers[0] = u16::MAX;
+        for shift in [0, 1, 14, 15, 16, 31, 32, 33, 46] {
+            let operator = Operator::Requantise {
+                multipliers: multipliers.clone(),
+                shift,
+                lo: -32_768,
+                hi: 32_767,
+            };
+            let elements = channels * each;
+            // Where results are within 16 bits, so that none is right by being clamped.
+            let most = (1_u64 << shift.min(31)).clamp(300, 1 << 31);
+            let (lo, hi) = (-(most.cast_signed()), most.cast_signed() - 1);
+            let ends = [lo, hi].map(|end| i32::try_from(end).unwrap());
+            let near = one(input(elements, ends[0], ends[1]), operator.clone());
+            compare_some(&near, 500, 31);
+            let all = one(input(elements, i32::MIN, i32::MAX), operator);
+            compare_some(&all, 500, 32);
+        }
+    }
+}
+
+#[test]
 fn clamp_agrees_on_short_and_long_elements() {
     for (lo, hi) in [(0, i32::MAX), (-128, 127), (-5, -5), (i32::MIN, 0)] {
         let operator = Operator::Clamp { lo, hi };
@@ -236,22 +266,22 @@ fn random_networks_agree() {
 #[test]
 fn an_element_out_of_range_is_refused_as_the_interpreter_refuses_it() {
     for (lo, hi) in [(-128, 127), (5, 9), (i32::MIN, 3), (-3, i32::MAX)] {
-        let graph = one(input(4, lo, hi), Operator::Clamp { lo: 0, hi: 99 });
+        let graph = one(input(21, lo, hi), Operator::Clamp { lo: 0, hi: 99 });
         let module = compiler::compile(&graph).unwrap();
         let model = sandbox().load(&module.bytes, module.fuel).unwrap();
         let outside = [i64::from(lo) - 1, i64::from(hi) + 1];
         for x in outside.into_iter().filter_map(|x| i32::try_from(x).ok()) {
-            for place in 0..4 {
-                let mut input = [lo; 4];
+            for place in 0..21 {
+                let mut input = [lo; 21];
                 input[place] = x;
                 assert!(graph.run(&input).is_err());
                 assert_eq!(model.run(&input), Err(SandboxFault::BadInput));
             }
         }
-        assert_eq!(model.run(&[lo; 3]), Err(SandboxFault::BadInput));
+        assert_eq!(model.run(&[lo; 20]), Err(SandboxFault::BadInput));
         assert_eq!(
-            model.run(&[hi; 4]).unwrap().output,
-            graph.run(&[hi; 4]).unwrap()
+            model.run(&[hi; 21]).unwrap().output,
+            graph.run(&[hi; 21]).unwrap()
         );
     }
 }

@@ -3,6 +3,7 @@
 mod distances;
 mod elements;
 mod planes;
+mod requantise;
 mod trees;
 
 use graph::{Accumulator, Graph, Operator, ValueId, Weights};
@@ -22,14 +23,36 @@ pub(super) fn admit_input(graph: &Graph, layout: &Layout) -> Body {
     let input = layout.value(ValueId(0));
     let lo = graph.input().lo;
     let width = graph.input().hi.wrapping_sub(lo);
+    let outside = SUMS[0];
     let mut body = Body::default();
     body.point(FROM, layout.input())
         .point(TO, input.address)
-        .constant(0)
+        .op(I::V128Const(0))
+        .set(outside)
+        .repeat(input.elements / 8, OUTER, |body| {
+            for (four, half) in [LANES, MORE_LANES].into_iter().zip(0..) {
+                body.get(FROM).op(I::V128Load(at(16 * half, 2))).set(four);
+                // Unsigned, an x below lo is far above the width of the interval.
+                body.get(four).op(I::V128Const(splat_word(lo)));
+                body.op(I::I32x4Sub).op(I::V128Const(splat_word(width)));
+                body.op(I::I32x4GtU).get(outside).op(I::V128Or).set(outside);
+            }
+            body.get(TO).get(LANES);
+            if input.storage == Storage::Short {
+                body.get(MORE_LANES).op(I::I16x8NarrowI32x4S);
+                body.op(I::V128Store(at(0, 1)));
+            } else {
+                body.op(I::V128Store(at(0, 2))).get(TO).get(MORE_LANES);
+                body.op(I::V128Store(at(16, 2)));
+            }
+            body.advance(FROM, 32)
+                .advance(TO, 8 * input.storage.bytes());
+        })
+        .get(outside)
+        .op(I::V128AnyTrue)
         .set(Z)
-        .repeat(input.elements, OUTER, |body| {
+        .repeat(input.elements % 8, OUTER, |body| {
             body.get(FROM).op(I::I32Load(at(0, 2))).set(X);
-            // Unsigned, an x below lo is far above the width of the interval.
             body.get(X)
                 .constant(lo)
                 .op(I::I32Sub)
@@ -82,8 +105,15 @@ pub(super) fn node(graph: &Graph, layout: &Layout, node: usize) -> Result<Body, 
             lo,
             hi,
         } => {
-            let channels = u32::try_from(multipliers.len()).expect("at most MAX_PARAMETERS");
-            requantise(from, to, parameters[0], channels, *shift, [*lo, *hi])
+            let scaling = requantise::Scaling {
+                channels: u32::try_from(multipliers.len()).expect("at most MAX_PARAMETERS"),
+                shift: *shift,
+                lo: *lo,
+                hi: *hi,
+            };
+            let range = graph.range(this.inputs[0]);
+            let range = range.expect("the value is one of the graph's");
+            requantise::requantise(from, range, to, parameters[0], &scaling)
         }
         Operator::Add { left, right } => {
             add(from, layout.value(this.inputs[1]), to, [*left, *right])
@@ -195,6 +225,18 @@ fn words(words: [u8; 4]) -> I<'static> {
     I::I8x16Shuffle(lanes)
 }
 
+/// The vector of eight times `x`.
+fn splat(x: i16) -> i128 {
+    let bytes = x.to_le_bytes();
+    i128::from_le_bytes(std::array::from_fn(|byte| bytes[byte % 2]))
+}
+
+/// The vector of four times `x`.
+fn splat_word(x: i32) -> i128 {
+    let bytes = x.to_le_bytes();
+    i128::from_le_bytes(std::array::from_fn(|byte| bytes[byte % 4]))
+}
+
 /// A row at a time, in 64 bits.
 fn dense_wide(from: Place, to: Place, weights: &Weights, [rows, biases]: [u32; 2]) -> Body {
     let mut body = Body::default();
@@ -217,39 +259,6 @@ fn dense_wide(from: Place, to: Place, weights: &Weights, [rows, biases]: [u32; 2
             });
             body.get(TO).get(WIDE).op(I::I64Store(at(0, 3)));
             body.advance(BESIDE, 4).advance(TO, 8);
-        });
-    body
-}
-
-fn requantise(
-    from: Place,
-    to: Place,
-    multipliers: u32,
-    channels: u32,
-    shift: u8,
-    [lo, hi]: [i16; 2],
-) -> Body {
-    let mut body = Body::default();
-    body.point(FROM, from.address)
-        .point(WEIGHTS, multipliers)
-        .point(TO, to.address)
-        .repeat(channels, OUTER, |body| {
-            body.repeat(from.elements / channels, INNER, |body| {
-                load_wide(body, FROM, from.storage);
-                body.get(WEIGHTS).op(I::I64Load16U(at(0, 1)));
-                body.op(I::I64Mul).op(I::I64Const(shift.into()));
-                body.op(I::I64ShrS).set(WIDE);
-                for (bound, keep) in [(lo, I::I64GtS), (hi, I::I64LtS)] {
-                    body.get(WIDE).op(I::I64Const(bound.into()));
-                    body.get(WIDE).op(I::I64Const(bound.into())).op(keep);
-                    body.op(I::Select).set(WIDE);
-                }
-                body.get(TO).get(WIDE).op(I::I32WrapI64);
-                store(body, to.storage);
-                body.advance(FROM, from.storage.bytes())
-                    .advance(TO, to.storage.bytes());
-            });
-            body.advance(WEIGHTS, 2);
         });
     body
 }

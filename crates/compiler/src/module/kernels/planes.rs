@@ -7,7 +7,7 @@
 use graph::{Conv, Window};
 use wasm_encoder::{Instruction as I, MemArg};
 
-use super::{add_across, dot};
+use super::{add_across, dot, splat};
 use crate::module::body::{
     BESIDE, Body, CURSORS, FROM, LANES, Local, MORE_LANES, OUTER, SUMS, TO, WEIGHTS, X, Y, Z, at,
 };
@@ -58,15 +58,9 @@ fn planes(body: &mut Body, from: Place, window: &Window, scratch: u32, fill: i16
     }
     if fill != 0 {
         // Zeros are there from the beginning, and nothing else is ever written on them.
-        let splat = i128::from_le_bytes(
-            [fill.to_le_bytes(); 8]
-                .concat()
-                .try_into()
-                .unwrap_or([0; 16]),
-        );
         let vectors = (plane * window.channels).div_ceil(16);
         body.point(TO, scratch).repeat(vectors, COLUMN, |body| {
-            body.get(TO).op(I::V128Const(splat));
+            body.get(TO).op(I::V128Const(splat(fill)));
             body.op(I::V128Store(at(0, 1))).advance(TO, 16);
         });
     }
@@ -210,9 +204,7 @@ pub(super) fn pool(from: Place, to: Place, window: &Window, pool: Pool, scratch:
             to.storage.bytes(),
             |body| match pool {
                 Pool::Max if vectors => {
-                    let least =
-                        i128::from_le_bytes([0, 0x80].repeat(8).try_into().unwrap_or([0; 16]));
-                    body.op(I::V128Const(least)).set(LANES);
+                    body.op(I::V128Const(splat(i16::MIN))).set(LANES);
                     taps(body, window, &planes, FROM, |body, tap| {
                         body.get(LANES);
                         eight(body, tap, stride);
