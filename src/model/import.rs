@@ -58,6 +58,8 @@ fn options(args: &ModelImportArgs) -> ImportOptions {
         },
         agreement_permille: args.agreement,
         memory: usize::try_from(args.memory).map_or(usize::MAX, |mib| mib << 20),
+        // The deadline bounds it.
+        work: u64::MAX,
         ..ImportOptions::default()
     }
 }

@@ -27,7 +27,7 @@ mod value;
 use graph::Graph;
 use rten_onnx::onnx::ModelProto;
 
-use budget::Budget;
+use budget::{Budget, Work};
 pub use error::{BadSample, ImportError, Label, Unsupported};
 use float::FloatGraph;
 use quantise::{Calibration, Quantised};
@@ -53,6 +53,10 @@ pub struct ImportOptions {
     pub agreement_permille: u16,
     /// Most bytes that reading the file may take, beside the file itself.
     pub memory: usize,
+    /// Most operations that reading, calibrating and quantising may take: a multiplication, a
+    /// comparison or an element moved is one, and a thousand million of them take about a second or
+    /// two. The same file and samples take the same number everywhere.
+    pub work: u64,
 }
 
 /// How the input's numbers are scaled.
@@ -74,6 +78,7 @@ impl Default for ImportOptions {
             weight_bits: 8,
             agreement_permille: 990,
             memory: 256 << 20,
+            work: 1 << 40,
         }
     }
 }
@@ -115,16 +120,17 @@ pub fn import_onnx(
     options: &ImportOptions,
 ) -> Result<Imported, ImportError> {
     let mut budget = Budget::new(options.memory);
+    let work = Work::new(options.work);
     scan::scan(onnx, &mut budget)?;
     let lowered = {
         let model = ModelProto::parse_buf(onnx).map_err(|_| ImportError::Malformed)?;
-        lower::lower(&model, options.output.as_deref(), &mut budget)?
+        lower::lower(&model, options.output.as_deref(), &mut budget, &work)?
     };
-    let float = normal::normalise(lowered.float);
+    let float = normal::normalise(lowered.float, &work)?;
     if float.output == 0 {
         return Err(ImportError::NoGraph);
     }
-    let calibration = Calibration::new(&float, lowered.missing, calibration, options)?;
+    let calibration = Calibration::new(&float, lowered.missing, calibration, options, &work)?;
     let (mut quantised, widths, agreement) = quantise::widen::narrowest(&calibration)?;
     quantised.output.labels = lowered.labels;
     let report = Report::new(&calibration, &quantised, &widths, agreement)?;
@@ -142,6 +148,7 @@ fn compare(
     float: &FloatGraph,
     quantised: &Quantised,
     samples: &[Vec<f32>],
+    work: &Work,
 ) -> Result<Agreement, ImportError> {
     let Quantised {
         graph,
@@ -149,16 +156,19 @@ fn compare(
         output,
         ..
     } = quantised;
-    agreement(float, graph, input, output, samples)
+    agreement(float, graph, input, output, samples, work)
 }
 
 impl Imported {
-    /// Runs floats and integers side by side.
+    /// Runs floats and integers side by side. What that takes, the caller bounds by how many samples
+    /// it gives.
     ///
     /// # Errors
     /// [`ImportError::BadSample`] if a sample does not fit the model.
     pub fn agreement(&self, samples: &[Vec<f32>]) -> Result<Agreement, ImportError> {
-        agreement(&self.float, &self.graph, &self.input, &self.output, samples)
+        let (input, output) = (&self.input, &self.output);
+        let work = Work::new(u64::MAX);
+        agreement(&self.float, &self.graph, input, output, samples, &work)
     }
 
     /// What the float model says of `sample`: what the integers are compared with. `None` if the
@@ -185,7 +195,9 @@ fn agreement(
     input: &InputSchema,
     output: &OutputSchema,
     samples: &[Vec<f32>],
+    work: &Work,
 ) -> Result<Agreement, ImportError> {
+    let both = float.cost().saturating_mul(2);
     let mut agreement = Agreement {
         samples: samples.len(),
         same_class: 0,
@@ -195,6 +207,7 @@ fn agreement(
     let mut runs = Vec::new();
     for (place, sample) in samples.iter().enumerate() {
         let bad = |why| ImportError::BadSample { place, why };
+        work.spend(both)?;
         let integers = input.quantise(sample).map_err(|e| bad(e.into()))?;
         let said = graph.run(&integers).map_err(|e| bad(e.into()))?;
         runs.push((said, float.run(&input.imputed(sample))));

@@ -121,6 +121,12 @@ pub enum ImportError {
         /// The tensor.
         name: Label,
     },
+    /// The model or the samples ask for more work than the options allow.
+    #[error("the import needs more than the {most} operations that it may take")]
+    OverWork {
+        /// The bound.
+        most: u64,
+    },
     /// There is nothing to calibrate with.
     #[error("calibration needs at least one sample")]
     NoCalibration,

@@ -102,6 +102,20 @@ impl FloatGraph {
         self.values(input).swap_remove(self.output)
     }
 
+    /// Operations of one run: of floats, and as many of the integers that become of them.
+    pub(super) fn cost(&self) -> u64 {
+        let nodes = self.nodes.iter().map(|node| self.node_cost(node));
+        nodes.fold(0, u64::saturating_add)
+    }
+
+    /// What `node` adds to [`FloatGraph::cost`].
+    pub(super) fn node_cost(&self, node: &FloatNode) -> u64 {
+        let moved = node.inputs.iter().map(|&input| self.elements(input));
+        let moved = moved.fold(node.dims.iter().product(), usize::saturating_add);
+        let cost = moved.saturating_add(node.operations());
+        u64::try_from(cost).unwrap_or(u64::MAX)
+    }
+
     /// Every value for `input`, which has the right length.
     pub(super) fn values(&self, input: &[f32]) -> Vec<Vec<f64>> {
         let mut values: Vec<Vec<f64>> = vec![input.iter().map(|&x| x.into()).collect()];
@@ -130,6 +144,32 @@ impl FloatGraph {
 }
 
 impl FloatNode {
+    /// Operations beside reading each element and making each.
+    fn operations(&self) -> usize {
+        let made: usize = self.dims.iter().product();
+        match &self.operator {
+            FloatOperator::Dense(dense) => dense.weights.len(),
+            FloatOperator::Conv(conv) => {
+                let positions = conv.window.positions();
+                conv.weights.len().saturating_mul(positions)
+            }
+            FloatOperator::MaxPool(window) | FloatOperator::SumPool { window, .. } => {
+                made.saturating_mul(window.taps())
+            }
+            FloatOperator::Function(function) => made.saturating_mul(function.len()),
+            // A descent passes no split twice.
+            FloatOperator::Forest(forest) => {
+                let splits = forest.trees.iter().map(|tree| tree.splits.len());
+                splits.sum::<usize>() + forest.trees.len() * forest.width
+            }
+            FloatOperator::Machine(machine) => {
+                machine.vectors.len() + machine.decisions.weights.len()
+            }
+            FloatOperator::Votes(classes) => classes.saturating_mul(*classes),
+            _ => 0,
+        }
+    }
+
     /// The value that the node makes of `values`.
     pub(super) fn run(&self, values: &[Vec<f64>]) -> Vec<f64> {
         let input = |place: usize| values[self.inputs[place]].as_slice();

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use graph::{MAX_ELEMENTS, MAX_NODES, MAX_PARAMETERS};
 use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
-use super::budget::Budget;
+use super::budget::{Budget, Work};
 use super::float::{FloatGraph, FloatNode, FloatOperator};
 use super::node::OnnxNode;
 use super::tensor::{Content, Tensor, elements};
@@ -31,6 +31,7 @@ pub(super) fn lower(
     model: &ModelProto,
     wanted: Option<&str>,
     budget: &mut Budget,
+    work: &Work,
 ) -> Result<Lowered, ImportError> {
     let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
     let output = output(graph, wanted)?;
@@ -40,7 +41,7 @@ pub(super) fn lower(
     if needed.len() > MAX_NODES {
         return Err(ImportError::TooManyParts);
     }
-    let mut lowering = Lowering::new(names.input.1.clone(), budget);
+    let mut lowering = Lowering::new(names.input.1.clone(), budget, work);
     for place in needed {
         names.admit(&mut lowering, opset(model), place)?;
     }
@@ -289,6 +290,7 @@ fn input_dims(input: &ValueInfoProto) -> Option<Vec<usize>> {
 pub(super) struct Lowering<'b> {
     pub(super) float: FloatGraph,
     pub(super) budget: &'b mut Budget,
+    pub(super) work: &'b Work,
     /// What the classes are called.
     pub(super) labels: Vec<String>,
     /// What stands for missing numbers, one an element.
@@ -305,7 +307,7 @@ pub(super) struct Lowering<'b> {
 }
 
 impl<'b> Lowering<'b> {
-    fn new(input: Vec<usize>, budget: &'b mut Budget) -> Self {
+    fn new(input: Vec<usize>, budget: &'b mut Budget, work: &'b Work) -> Self {
         let elements = input.iter().product();
         let float = FloatGraph {
             input,
@@ -315,6 +317,7 @@ impl<'b> Lowering<'b> {
         Self {
             float,
             budget,
+            work,
             labels: Vec::new(),
             missing: Vec::new(),
             imputed: None,
@@ -366,6 +369,7 @@ impl<'b> Lowering<'b> {
         }
         let mut values = vec![Vec::new(); first + 1];
         for node in &self.float.nodes[first..] {
+            self.work.spend(self.float.node_cost(node))?;
             let value = node.run(&values);
             values.push(value);
         }

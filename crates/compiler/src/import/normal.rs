@@ -10,15 +10,19 @@ mod merge;
 
 use std::mem::{Discriminant, discriminant};
 
+use super::ImportError;
+use super::budget::Work;
 use super::float::{Affine, Conv, FloatGraph, FloatNode, FloatOperator};
 use graph::Window;
 
 /// Brings `graph` into its normal form: no constants, no [`FloatOperator::Affine`], no node that
 /// the output does not need.
-pub(super) fn normalise(mut graph: FloatGraph) -> FloatGraph {
+pub(super) fn normalise(mut graph: FloatGraph, work: &Work) -> Result<FloatGraph, ImportError> {
     for _ in 0..MAX_ROUNDS {
+        // What a round may run or copy; and what it multiplies to make one layer of two.
+        work.spend(graph.cost())?;
         let before = form(&graph);
-        graph = prune(merge::merge(fuse::fuse(fold::fold(graph))));
+        graph = prune(merge::merge(fuse::fuse(fold::fold(graph)), work)?);
         if form(&graph) == before {
             break;
         }
@@ -26,7 +30,7 @@ pub(super) fn normalise(mut graph: FloatGraph) -> FloatGraph {
     for node in 0..graph.nodes.len() {
         point(&mut graph, node);
     }
-    graph
+    Ok(graph)
 }
 
 /// What every rewrite changes: the operators, and who takes what.

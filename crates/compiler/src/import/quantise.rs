@@ -12,6 +12,7 @@ pub(super) mod widen;
 
 use graph::{Graph, InputType, ordered};
 
+use super::budget::Work;
 use super::float::{FloatGraph, FloatOperator};
 use super::{ImportError, ImportOptions, InputScale, Unsupported};
 use crate::{Encoding, InputSchema, OutputSchema};
@@ -40,6 +41,7 @@ pub(super) struct Calibration<'a> {
     /// The largest magnitude that each value took over the samples.
     pub(super) reach: Vec<f64>,
     pub(super) options: &'a ImportOptions,
+    pub(super) work: &'a Work,
     input: InputSchema,
     /// How the machine that takes the input measures distances.
     grid: Option<Grid>,
@@ -52,6 +54,7 @@ impl<'a> Calibration<'a> {
         missing: Vec<f32>,
         samples: &[Vec<f32>],
         options: &'a ImportOptions,
+        work: &'a Work,
     ) -> Result<Self, ImportError> {
         let bits = [
             options.input_bits,
@@ -63,7 +66,7 @@ impl<'a> Calibration<'a> {
         }
         let (input, grid) = input_schema(float, missing, samples, options)?;
         let samples: Vec<Vec<f32>> = samples.iter().map(|s| input.imputed(s)).collect();
-        let reach = reach(float, &samples);
+        let reach = reach(float, &samples, work)?;
         if let Some(place) = reach.iter().skip(1).position(|reach| !reach.is_finite()) {
             let node = float.nodes[place].name.clone();
             return Err(ImportError::NoScale { node });
@@ -73,6 +76,7 @@ impl<'a> Calibration<'a> {
             samples,
             reach,
             options,
+            work,
             input,
             grid,
         })
@@ -80,6 +84,7 @@ impl<'a> Calibration<'a> {
 
     /// The integers, with layers as wide as `widths` says.
     pub(super) fn quantise(&self, widths: &Widths) -> Result<Quantised, ImportError> {
+        self.work.spend(writing(self.float))?;
         let mut emitter = Emitter::new(self, widths);
         for place in 0..self.float.nodes.len() {
             emitter.node(place)?;
@@ -264,14 +269,28 @@ fn forests(float: &FloatGraph) -> Result<Option<bool>, ImportError> {
 }
 
 /// The largest magnitude that each value took over the samples.
-fn reach(float: &FloatGraph, samples: &[Vec<f32>]) -> Vec<f64> {
+fn reach(float: &FloatGraph, samples: &[Vec<f32>], work: &Work) -> Result<Vec<f64>, ImportError> {
+    let cost = float.cost();
     let mut reach = vec![0.0_f64; float.nodes.len() + 1];
     for sample in samples {
+        work.spend(cost)?;
         for (reach, value) in reach.iter_mut().zip(float.values(sample)) {
             *reach = value.iter().fold(*reach, |reach, x| larger(reach, x.abs()));
         }
     }
-    reach
+    Ok(reach)
+}
+
+/// Operations of writing the integers once: each weight, and the entries of tables.
+fn writing(float: &FloatGraph) -> u64 {
+    let each = float.nodes.iter().map(|node| match &node.operator {
+        FloatOperator::Dense(dense) => dense.weights.len(),
+        FloatOperator::Conv(conv) => conv.weights.len(),
+        FloatOperator::Function(function) => function.len() << 16,
+        _ => node.dims.iter().product(),
+    });
+    let sum = each.fold(0, usize::saturating_add);
+    u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 /// As `f64::max`, but what is not a number stays.

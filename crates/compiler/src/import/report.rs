@@ -173,9 +173,11 @@ fn differences(
 ) -> Result<Vec<(f64, f64)>, ImportError> {
     let float: &FloatGraph = calibration.float;
     let mut sums = vec![(0.0_f64, 0.0_f64, 0_usize); float.nodes.len() + 1];
+    let both = float.cost().saturating_mul(2);
     // Enough to see which layers are bad.
     for (place, sample) in calibration.samples.iter().take(MAX_SAMPLES).enumerate() {
         let bad = |why: BadSample| ImportError::BadSample { place, why };
+        calibration.work.spend(both)?;
         let input = quantised.input.quantise(sample);
         let input = input.map_err(|why| bad(why.into()))?;
         let integers = quantised

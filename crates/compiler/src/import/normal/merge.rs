@@ -1,11 +1,13 @@
 //! Layers with nothing between them: one layer.
 
+use super::super::ImportError;
+use super::super::budget::Work;
 use super::super::float::{Dense, FloatGraph, FloatOperator};
 use super::Rewrite;
 
 /// One round, front to back. Two layers become one where that has no more weights than both, or few:
 /// a projection before a linear model.
-pub(super) fn merge(graph: FloatGraph) -> FloatGraph {
+pub(super) fn merge(graph: FloatGraph, work: &Work) -> Result<FloatGraph, ImportError> {
     let uses = graph.uses();
     let mut rewrite = Rewrite::new(graph.input.clone());
     for node in graph.nodes {
@@ -15,24 +17,34 @@ pub(super) fn merge(graph: FloatGraph) -> FloatGraph {
             && let Some(maker) = rewrite.maker(node.inputs[0])
             && let FloatOperator::Dense(inner) = &maker.operator
             && used == 1
-            && let Some(both) = product(outer, inner)
+            && let Some(products) = products(outer, inner)
         {
+            work.spend(products)?;
+            let Some(both) = product(outer, inner) else {
+                rewrite.keep(node);
+                continue;
+            };
             node.inputs = maker.inputs.clone();
             node.operator = FloatOperator::Dense(both);
         }
         rewrite.keep(node);
     }
-    rewrite.finish(graph.output)
+    Ok(rewrite.finish(graph.output))
 }
 
-/// `outer(inner(x))`, if it has no more weights than both, or few, and all are finite.
-fn product(outer: &Dense, inner: &Dense) -> Option<Dense> {
-    let (rows, middle) = (outer.bias.len(), inner.bias.len());
-    let columns = inner.weights.len() / middle;
+/// Multiplications to make one layer of both, if that has no more weights than they, or few.
+fn products(outer: &Dense, inner: &Dense) -> Option<u64> {
+    let columns = inner.weights.len() / inner.bias.len();
     let few = FEW.max(outer.weights.len() + inner.weights.len());
-    if rows * columns > few || outer.weights.len().saturating_mul(columns) > MAX_PRODUCTS {
-        return None;
-    }
+    let products = outer.weights.len().saturating_mul(columns);
+    let worth = outer.bias.len() * columns <= few && products <= MAX_PRODUCTS;
+    worth.then(|| u64::try_from(products).unwrap_or(u64::MAX))
+}
+
+/// `outer(inner(x))`, if all its weights are finite.
+fn product(outer: &Dense, inner: &Dense) -> Option<Dense> {
+    let rows = outer.bias.len();
+    let columns = inner.weights.len() / inner.bias.len();
     let (mut weights, mut bias) = (Vec::new(), Vec::new());
     for row in 0..rows {
         let mut sums = vec![0.0_f64; columns];

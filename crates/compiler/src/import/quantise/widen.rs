@@ -103,7 +103,12 @@ fn attempt(
     }
     let widths = Widths::new(calibration, &all);
     let quantised = calibration.quantise(&widths)?;
-    let agreement = compare(calibration.float, &quantised, &calibration.samples)?;
+    let agreement = compare(
+        calibration.float,
+        &quantised,
+        &calibration.samples,
+        calibration.work,
+    )?;
     Ok((quantised, widths, agreement))
 }
 

@@ -1,7 +1,9 @@
 //! Files as enemies make them: each ends in its named error.
 
 use graph::GraphError;
-use rten_onnx::onnx::{AttributeProto, DataLocation, DataType, NodeProto, StringStringEntryProto};
+use rten_onnx::onnx::{
+    AttributeProto, DataLocation, DataType, ModelProto, NodeProto, StringStringEntryProto,
+};
 
 use super::super::budget::Budget;
 use super::super::{ImportError, ImportOptions, Unsupported, import_onnx, scan};
@@ -359,6 +361,69 @@ fn an_import_keeps_to_its_memory() {
         "{layer:?}"
     );
     assert_eq!(with(8 << 20), Ok(()));
+}
+
+/// A file of a few hundred bytes that asks for 2^27 products before anything is calibrated, or as
+/// many a sample.
+fn endless(folds: bool) -> ModelProto {
+    let mut ones = node("ConstantOfShape", &["square"], "ones");
+    ones.attribute.push(AttributeProto {
+        name: Some("value".to_owned()),
+        t: Some(floats("", &[1], &[1.0])),
+        ..AttributeProto::default()
+    });
+    let nodes = if folds {
+        vec![
+            ones,
+            node("MatMul", &["ones", "ones"], "squared"),
+            node("MatMul", &["x", "squared"], "y"),
+        ]
+    } else {
+        vec![
+            node("Reshape", &["x", "planes"], "i"),
+            node("Conv", &["i", "kernel"], "y"),
+        ]
+    };
+    let mut model = file(
+        nodes,
+        vec![
+            integers("square", &[512, 512]),
+            integers("planes", &[1, 1, 512, 512]),
+            floats("kernel", &[1, 1, 32, 32], &[0.5; 32 * 32]),
+        ],
+    );
+    let elements = if folds { 512 } else { 512 * 512 };
+    model.graph.as_mut().unwrap().input = vec![value("x", elements)];
+    model
+}
+
+#[test]
+fn an_import_keeps_to_its_work() {
+    for (folds, elements) in [(true, 512), (false, 512 * 512)] {
+        let bytes = endless(folds).write_buf().unwrap();
+        let most = 1 << 26;
+        let options = ImportOptions {
+            work: most,
+            ..ImportOptions::default()
+        };
+        let refused = import_onnx(&bytes, &[vec![1.0; elements]], &options).map(|_| ());
+        assert_eq!(refused, Err(ImportError::OverWork { most }));
+    }
+}
+
+#[test]
+fn the_same_file_and_samples_take_the_same_work() {
+    let bytes = simple().write_buf().unwrap();
+    let with = |work| {
+        let options = ImportOptions {
+            work,
+            ..ImportOptions::default()
+        };
+        import_onnx(&bytes, &samples(), &options).is_ok()
+    };
+    let enough = (0..1 << 16).find(|&work| with(work)).unwrap();
+    assert!(enough > samples().len() as u64);
+    assert!((0..8).all(|_| with(enough) && !with(enough - 1)));
 }
 
 #[test]

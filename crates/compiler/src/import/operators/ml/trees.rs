@@ -151,11 +151,19 @@ fn forest(
         .clone()
         .any(|node| matches!(node, FileNode::Split { missing: true, .. }));
     let mut features = vec![None; x.dims.iter().product()];
+    // Where a feature comes from is asked of every node before, at most.
+    let chain = lowering
+        .float
+        .nodes
+        .iter()
+        .map(|node| 1 + node.inputs.len());
+    let chain = u64::try_from(chain.sum::<usize>()).unwrap_or(u64::MAX);
     for node in nodes {
         if let FileNode::Split { feature, .. } = node {
             let place = *feature;
             let known = features.get_mut(place).ok_or(Unsupported::TreeNode)?;
             if known.is_none() {
+                lowering.work.spend(chain)?;
                 let found = lowering.feature(x.place, place);
                 *known = Some(found.ok_or(Unsupported::TreeInput)?);
             }
