@@ -14,7 +14,7 @@ use super::body::{
     BESIDE, Body, FROM, INNER, LANES, Local, MORE_LANES, OUTER, SUMS, TO, WEIGHTS, WIDE, X, Y, Z,
     at,
 };
-use super::layout::{COLUMNS, Layout, Place, ROWS, Storage, weight_bytes};
+use super::layout::{Layout, Place, ROWS, Storage, vectors, weight_bytes};
 pub(super) use planes::patches;
 
 /// Moves the caller's input to where the first node reads it. Leaves the status on the stack: 0 if
@@ -97,7 +97,7 @@ pub(super) fn node(graph: &Graph, layout: &Layout, node: usize) -> Result<Body, 
             weights,
             accumulator: Accumulator::Narrow,
             ..
-        } => dense(from, to, weights, parameters),
+        } => dense(from, to, weights, parameters, layout.sums()),
         Operator::Dense { weights, .. } => dense_wide(from, to, weights, parameters),
         Operator::Requantise {
             multipliers,
@@ -125,7 +125,10 @@ pub(super) fn node(graph: &Graph, layout: &Layout, node: usize) -> Result<Body, 
         }
         Operator::Distances { .. } => distances::distances(from, to, parameters[0]),
         Operator::Exponential { shift, .. } => distances::exponential(from, to, *shift, parameters),
-        Operator::Conv(conv) => planes::conv(from, to, conv, parameters, layout.scratch(node)),
+        Operator::Conv(conv) => {
+            let (scratch, sums) = (layout.scratch(node), layout.sums());
+            planes::conv(from, to, conv, parameters, scratch, sums)
+        }
         Operator::MaxPool(window) => {
             planes::pool(from, to, window, planes::Pool::Max, layout.scratch(node))
         }
@@ -152,9 +155,8 @@ pub(super) fn node(graph: &Graph, layout: &Layout, node: usize) -> Result<Body, 
     })
 }
 
-/// Eight rows a turn of the outer loop, two vectors of eight columns a turn of the inner one.
-fn dense(from: Place, to: Place, weights: &Weights, [packed, biases]: [u32; 2]) -> Body {
-    let turns = from.elements.div_ceil(COLUMNS as u32);
+/// Eight rows a turn of the outer loop.
+fn dense(from: Place, to: Place, weights: &Weights, [packed, biases]: [u32; 2], sums: u32) -> Body {
     let groups = to.elements.div_ceil(ROWS as u32);
     let mut body = Body::default();
     body.point(WEIGHTS, packed)
@@ -162,7 +164,7 @@ fn dense(from: Place, to: Place, weights: &Weights, [packed, biases]: [u32; 2]) 
         .point(TO, to.address)
         .repeat(groups, OUTER, |body| {
             body.point(FROM, from.address);
-            dot(body, FROM, turns, weights);
+            dot(body, FROM, from.elements as usize, weights, sums);
             for (four, half) in SUMS.as_chunks::<4>().0.iter().zip(0..) {
                 body.get(TO);
                 add_across(body, four);
@@ -178,28 +180,54 @@ fn dense(from: Place, to: Place, weights: &Weights, [packed, biases]: [u32; 2]) 
 
 /// Eight rows of weights times the elements at `from`: a sum a row, in lanes that are still to be
 /// added. Moves `from` and `WEIGHTS` behind what they read.
-fn dot(body: &mut Body, from: Local, turns: u32, weights: &Weights) {
+///
+/// A turn takes a few vectors of elements, and row by row as many of weights. Sums stand in memory
+/// in between: a compiler reads all weights of a turn before it multiplies any, unless a row is
+/// written before the next is read; and as fuel may run out at every turn, which is a call, no
+/// vector stays in a register from one turn to the next anyway.
+fn dot(body: &mut Body, from: Local, columns: usize, weights: &Weights, sums: u32) {
     let block = 8 * weight_bytes(weights) as u32;
-    for sum in SUMS {
-        body.op(I::V128Const(0)).set(sum);
-    }
-    body.repeat(turns, INNER, |body| {
-        for half in 0..2 {
-            body.get(from).op(I::V128Load(at(16 * half, 1))).set(LANES);
-            for (sum, row) in SUMS.into_iter().zip(0..) {
-                let place = at((half * 8 + row) * block, 3);
-                body.get(sum).get(WEIGHTS).op(match weights {
-                    Weights::Narrow(_) => I::V128Load8x8S(place),
-                    Weights::Wide(_) => I::V128Load(place),
-                });
-                body.get(LANES)
-                    .op(I::I32x4DotI16x8S)
-                    .op(I::I32x4Add)
-                    .set(sum);
-            }
+    let vectors = vectors(columns);
+    let turns = columns.div_ceil(8 * vectors);
+    let rows = || SUMS.into_iter().zip((sums..).step_by(16));
+    if turns > 1 {
+        for (_, sum) in rows() {
+            body.constant(0).op(I::V128Const(0));
+            body.op(I::V128Store(at(sum, 4)));
         }
-        body.advance(from, 32).advance(WEIGHTS, 16 * block);
+    }
+    body.repeat(turns as u32, INNER, |body| {
+        let elements = || SUMS.into_iter().take(vectors).zip(0..);
+        for (element, place) in elements() {
+            body.get(from).op(I::V128Load(at(16 * place, 1)));
+            body.set(element);
+        }
+        let mut weight = 0;
+        for (_, sum) in rows() {
+            body.constant(0);
+            for (element, place) in elements() {
+                body.get(WEIGHTS).op(match weights {
+                    Weights::Narrow(_) => I::V128Load8x8S(at(weight, 3)),
+                    Weights::Wide(_) => I::V128Load(at(weight, 3)),
+                });
+                body.get(element).op(I::I32x4DotI16x8S);
+                if place > 0 {
+                    body.op(I::I32x4Add);
+                }
+                weight += block;
+            }
+            if turns > 1 {
+                body.constant(0).op(I::V128Load(at(sum, 4)));
+                body.op(I::I32x4Add);
+            }
+            body.op(I::V128Store(at(sum, 4)));
+        }
+        body.advance(from, 16 * vectors as u32)
+            .advance(WEIGHTS, weight);
     });
+    for (row, sum) in rows() {
+        body.constant(0).op(I::V128Load(at(sum, 4))).set(row);
+    }
 }
 
 /// Leaves one vector on the stack: the sums of the lanes of four.

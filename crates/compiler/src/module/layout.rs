@@ -13,8 +13,24 @@ use super::CompileError;
 /// Rows of weights that a kernel reads side by side.
 pub(super) const ROWS: usize = 8;
 
-/// Columns of weights that a kernel reads in one turn: two vectors of eight.
-pub(super) const COLUMNS: usize = 16;
+/// Vectors of eight columns that a kernel reads in one turn: more make fewer turns, and more that
+/// only fill the last.
+pub(super) fn vectors(columns: usize) -> usize {
+    let all = columns.div_ceil(8);
+    let cost = |&each: &usize| (all.div_ceil(each) * (each + 1), MOST_VECTORS - each);
+    (1..=MOST_VECTORS).min_by_key(cost).unwrap_or(1)
+}
+
+/// As many as stay in registers beside as many weights.
+const MOST_VECTORS: usize = 6;
+
+/// Columns of whole turns.
+pub(super) fn padded(columns: usize) -> usize {
+    columns.next_multiple_of(8 * vectors(columns))
+}
+
+/// Bytes of the sums of a group of rows: a vector each.
+const SUMS_LEN: usize = 16 * ROWS;
 
 /// Most memory of a module, in bytes.
 const MAX_MEMORY: u32 = 64 << 20;
@@ -57,6 +73,7 @@ pub(super) struct Layout {
     values: Vec<Place>,
     /// Where each node may keep what it needs while it runs.
     scratch: Vec<u32>,
+    sums: u32,
     input: u32,
     output: u32,
     /// Where values begin.
@@ -101,6 +118,7 @@ impl Layout {
             end: end.ok_or(CompileError::TooLarge { max: MAX_MEMORY })?,
             values: memory.values.into_iter().map(moved).collect(),
             scratch: memory.scratch.iter().map(|at| base + at).collect(),
+            sums: base + memory.sums,
             input: base + memory.input,
             output: base + memory.output,
             base,
@@ -126,6 +144,11 @@ impl Layout {
     /// Where the node may write while it runs.
     pub(super) fn scratch(&self, node: usize) -> u32 {
         self.scratch[node]
+    }
+
+    /// Where a group of rows keeps its sums.
+    pub(super) const fn sums(&self) -> u32 {
+        self.sums
     }
 
     /// Where the caller writes the input, as `i32`.
@@ -166,6 +189,7 @@ impl Layout {
 struct Memory {
     values: Vec<Place>,
     scratch: Vec<u32>,
+    sums: u32,
     input: u32,
     output: u32,
     end: u32,
@@ -186,6 +210,7 @@ impl Memory {
             };
             scratch.push(free.take(1, bytes)?);
         }
+        let sums = free.take(1, SUMS_LEN)?;
         let input = free.take(4, graph.elements(ValueId(0)))?;
         let output = free.take(4, graph.elements(graph.output()))?;
         // Kernels may read a little behind the last of the planes.
@@ -193,6 +218,7 @@ impl Memory {
         Ok(Self {
             values,
             scratch,
+            sums,
             input,
             output,
             end: free.0,
@@ -241,7 +267,7 @@ fn place(graph: &Graph, value: ValueId, free: &mut Free) -> Result<Place, Compil
     let elements = graph.elements(value);
     // Kernels read whole turns of columns and write whole groups of rows, and vectors of eight from
     // any element on.
-    let room = (elements + 7).next_multiple_of(COLUMNS);
+    let room = padded(elements).max(elements + 7);
     Ok(Place {
         address: free.take(storage.bytes(), room)?,
         storage,
@@ -254,8 +280,7 @@ fn packed_len(operator: &Operator, columns: usize) -> usize {
     match operator {
         Operator::Dense { weights, bias, .. } => {
             let rows = bias.len().next_multiple_of(ROWS);
-            let columns = columns.next_multiple_of(COLUMNS);
-            rows.saturating_mul(columns * weight_bytes(weights) + 4)
+            rows.saturating_mul(padded(columns) * weight_bytes(weights) + 4)
         }
         Operator::Requantise { multipliers, .. } => 2 * multipliers.len(),
         Operator::TreeEnsemble(ensemble) => Forest::len(ensemble),
@@ -329,10 +354,11 @@ fn interleave(weights: &Weights, rows: usize, columns: usize) -> Vec<u8> {
 /// As [`interleave`], of the rows from `first` on.
 fn interleave_from(weights: &Weights, first: usize, rows: usize, columns: usize) -> Vec<u8> {
     let mut packed = Vec::new();
+    let together = 8 * vectors(columns);
     for group in (0..rows).step_by(ROWS) {
-        for turn in (0..columns.next_multiple_of(COLUMNS)).step_by(8) {
+        for turn in (0..columns).step_by(together) {
             for row in group..group + ROWS {
-                for column in turn..turn + 8 {
+                for column in turn..turn + together {
                     if row < rows && column < columns {
                         packed.extend(bytes(weights, (first + row) * columns + column));
                     } else {

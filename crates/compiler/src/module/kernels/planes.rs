@@ -11,7 +11,7 @@ use super::{add_across, dot, splat};
 use crate::module::body::{
     BESIDE, Body, CURSORS, FROM, LANES, Local, MORE_LANES, OUTER, SUMS, TO, WEIGHTS, X, Y, Z, at,
 };
-use crate::module::layout::{COLUMNS, Place, ROWS, group_bytes, padded_len};
+use crate::module::layout::{Place, ROWS, group_bytes, padded_len};
 
 /// What a pool makes of the elements under its window.
 #[derive(Clone, Copy)]
@@ -284,6 +284,7 @@ pub(super) fn conv(
     conv: &Conv,
     [packed, biases]: [u32; 2],
     scratch: u32,
+    sums: u32,
 ) -> Body {
     let mut body = Body::default();
     let planes = planes(&mut body, from, &conv.window, scratch, 0);
@@ -292,7 +293,7 @@ pub(super) fn conv(
         let padded = padded_len(&conv.window);
         let patch = scratch + u32::try_from(padded).unwrap_or(u32::MAX);
         body.point(FROM, planes.address).point(START, packed);
-        by_patches(&mut body, conv, &planes, patch);
+        by_patches(&mut body, conv, &planes, [patch, sums]);
     } else {
         body.point(START, planes.address).point(WEIGHTS, packed);
         by_taps(&mut body, conv, &planes);
@@ -346,7 +347,7 @@ fn by_taps(body: &mut Body, conv: &Conv, planes: &Planes) {
 }
 
 /// What lies under the window, gathered at `patch`, times eight rows of weights at a time.
-fn by_patches(body: &mut Body, conv: &Conv, planes: &Planes, patch: u32) {
+fn by_patches(body: &mut Body, conv: &Conv, planes: &Planes, [patch, sums]: [u32; 2]) {
     let window = &conv.window;
     let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let (outputs, depth) = (size(conv.outputs()), size(conv.depth()));
@@ -361,10 +362,10 @@ fn by_patches(body: &mut Body, conv: &Conv, planes: &Planes, patch: u32) {
                 body.get(START).set(WEIGHTS).get(BIASES).set(BESIDE);
                 body.get(TO).set(Y);
                 body.repeat(outputs / rows, OUTER, |body| {
-                    eight_rows(body, conv, patch, out_plane, rows);
+                    eight_rows(body, conv, [patch, sums], out_plane, rows);
                 });
                 if !outputs.is_multiple_of(rows) {
-                    eight_rows(body, conv, patch, out_plane, outputs % rows);
+                    eight_rows(body, conv, [patch, sums], out_plane, outputs % rows);
                 }
                 body.advance(FROM, right.wrapping_mul(2)).advance(TO, 4);
             });
@@ -413,15 +414,9 @@ fn gather(body: &mut Body, window: &Window, planes: &Planes, depth: u32, patch: 
 const LONGEST_WRITTEN_OUT: u32 = 32;
 
 /// Eight sums for one position, of which `count` are written, a plane apart.
-fn eight_rows(body: &mut Body, conv: &Conv, patch: u32, out_plane: u32, count: u32) {
-    let columns = conv.columns().div_ceil(COLUMNS);
+fn eight_rows(body: &mut Body, conv: &Conv, [patch, sums]: [u32; 2], out_plane: u32, count: u32) {
     body.point(Z, patch);
-    dot(
-        body,
-        Z,
-        u32::try_from(columns).unwrap_or(u32::MAX),
-        &conv.weights,
-    );
+    dot(body, Z, conv.columns(), &conv.weights, sums);
     for (four, half) in SUMS.as_chunks::<4>().0.iter().zip(0..) {
         add_across(body, four);
         body.get(BESIDE).op(I::V128Load(at(16 * half, 2)));

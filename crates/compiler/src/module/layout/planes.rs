@@ -2,7 +2,7 @@
 
 use graph::{Conv, Graph, Node, Select, Window};
 
-use super::{COLUMNS, LINE, Memory, Place, ROWS, interleave_from, weight_bytes};
+use super::{LINE, Memory, Place, ROWS, interleave_from, padded, weight_bytes};
 use crate::module::kernels::patches;
 
 /// How far behind planes a kernel may read: two vectors of eight.
@@ -22,7 +22,7 @@ pub(in crate::module) fn padded_len(window: &Window) -> usize {
 /// Bytes of what lies under the window, if the kernel gathers it.
 pub(super) fn patch_len(conv: &Conv) -> usize {
     if patches(conv) {
-        2 * conv.columns().next_multiple_of(COLUMNS) + BEHIND
+        2 * padded(conv.columns()) + BEHIND
     } else {
         0
     }
@@ -31,8 +31,7 @@ pub(super) fn patch_len(conv: &Conv) -> usize {
 /// Bytes that [`pack`] will take at most.
 pub(super) fn packed_len(conv: &Conv) -> usize {
     let rows = conv.outputs().next_multiple_of(ROWS) * conv.groups as usize;
-    let columns = conv.columns().next_multiple_of(COLUMNS);
-    rows.saturating_mul(columns * 2 + 4)
+    rows.saturating_mul(padded(conv.columns()) * 2 + 4)
 }
 
 /// Weights and biases, as the kernel reads them: groups of eight rows, or one row after the other
@@ -62,7 +61,7 @@ pub(super) fn pack(conv: &Conv) -> [Vec<u8>; 2] {
 /// Bytes of one group's weights, as [`pack`] leaves them for patches.
 pub(in crate::module) fn group_bytes(conv: &Conv) -> usize {
     let rows = conv.outputs().next_multiple_of(ROWS);
-    rows * conv.columns().next_multiple_of(COLUMNS) * weight_bytes(&conv.weights)
+    rows * padded(conv.columns()) * weight_bytes(&conv.weights)
 }
 
 /// Bytes that an order needs: the filling, and copies of inputs that are kept otherwise than the
