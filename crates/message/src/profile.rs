@@ -8,7 +8,7 @@ use wire::{
 };
 
 use crate::ask::Recipient;
-use crate::seal::SealingPublicKey;
+use crate::seal::{SealingKey, SealingPublicKey};
 
 /// A profile, signed by the mailbox's key for one knock. No `Debug`: it names a mailbox.
 pub(crate) struct Profile {
@@ -16,6 +16,11 @@ pub(crate) struct Profile {
     sealing_key: Vec<u8>,
     gateways: Vec<NodeId>,
     signature: [u8; 64],
+}
+
+/// The key to which letters for the agent of `identity` are sealed: the same for its life.
+pub(crate) fn sealing_key(identity: &Identity) -> SealingKey {
+    SealingKey::from_bytes(&identity.derive(SEALING, 0))
 }
 
 impl Profile {
@@ -114,6 +119,8 @@ fn signed_bytes(knock: &RequestId, sealing_key: &[u8], gateways: &[NodeId]) -> V
 
 const CONTEXT: &str = "subrosa 2026-11 profile";
 
+const SEALING: &str = "subrosa 2026-11 agent sealing";
+
 /// Gateways that keep one mailbox.
 const MAX_GATEWAYS: u8 = 2;
 
@@ -125,7 +132,6 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
 
     use super::*;
-    use crate::seal::SealingKey;
 
     const KNOCK: RequestId = RequestId([4; 16]);
 

@@ -1,10 +1,19 @@
 //! Bytes that `tests/vectors/make.py` made from docs/spec/message.md alone.
 
-use wire::{AnswerClass, Decode, Encode, GraphHash, Mail, Refusal, RequestId};
+use std::time::Duration;
+
+use directory::Identity;
+use wire::{
+    AnswerClass, Decode, Encode, GraphHash, Mail, NodeId, Outcome, Refusal, RequestFailure,
+    RequestId, Response,
+};
 use zeroize::Zeroizing;
 
+use crate::contact::{Contact, ContactWord};
 use crate::exchange::ExchangeSecret;
 use crate::fragment::Fragment;
+use crate::owner::mailbox_gateways;
+use crate::profile::{Profile, read_profile, sealing_key};
 use crate::sack::{Reply, Sack, Said, open, seal_sack, seal_symbol};
 
 fn bytes(text: &str) -> Vec<u8> {
@@ -145,4 +154,106 @@ fn questions_and_letters_are_those_of_the_reference() {
     for bad in [vector!("question_bad_class"), vector!("letter_bad_kind")] {
         assert!(Mail::from_bytes(&bad).is_err());
     }
+}
+
+/// The agent of the reference.
+fn agent() -> Identity {
+    Identity::from_seed(&[0x5e; 32])
+}
+
+/// The gateways that keep its mailbox, of five: it enters by the third.
+fn keepers() -> Vec<NodeId> {
+    let listed = (1..=5).map(|number| NodeId([number; 32]));
+    mailbox_gateways(&agent(), listed, Some(NodeId([3; 32])))
+}
+
+const KNOCK: RequestId = RequestId([0x44; 16]);
+
+#[test]
+fn an_agents_contact_is_that_of_the_reference() {
+    let word = ContactWord::of(&agent());
+    let contact = Contact::new(agent().mailbox(), &keepers(), word);
+    let line = include_str!("../tests/vectors/contact_agent.txt").trim();
+    assert_eq!(contact.to_string(), line);
+    assert_eq!(line.parse(), Ok(contact));
+}
+
+#[test]
+fn a_knock_of_the_reference_opens_at_the_door() {
+    let expected = vector!("knock");
+    assert!(matches!(
+        Mail::from_bytes(&expected),
+        Ok(Mail::Knock(KNOCK))
+    ));
+    assert_eq!(Mail::Knock(KNOCK).to_bytes(), expected);
+    for bad in [vector!("knock_bad_length"), vector!("knock_bad_rest")] {
+        assert!(Mail::from_bytes(&bad).is_err());
+    }
+    let mailbox = agent().mailbox();
+    let sealed = vector!("knock_sealed");
+    let door = ContactWord::of(&agent()).door(&mailbox);
+    let fragment = Fragment::from_bytes(&door.open(&mailbox, &sealed).unwrap()).unwrap();
+    assert_eq!((fragment.length, fragment.index, fragment.end), (17, 0, 1));
+    assert_eq!(fragment.surbs, [[0x33; 396]]);
+    let (knock, padding) = fragment.symbol.split_at(17);
+    assert_eq!(knock, expected);
+    assert!(padding.len() == 6_469 && padding.iter().all(|byte| *byte == 0));
+    // The key of the profile is another one.
+    let refused = sealing_key(&agent()).open(&mailbox, &sealed);
+    assert_eq!(refused, Err(Refusal::SealInvalid));
+}
+
+#[test]
+fn profiles_are_those_of_the_reference() {
+    let expected = vector!("profile");
+    let (key, mailbox) = (sealing_key(&agent()).public().clone(), agent().mailbox());
+    let profile = Profile::sign(&agent(), &key, keepers(), &KNOCK);
+    assert_eq!(profile.to_bytes(), expected);
+    let answer = |profile: Vec<u8>| Response {
+        id: KNOCK,
+        compute: Duration::ZERO,
+        held: Duration::ZERO,
+        outcome: Outcome::Output(profile),
+    };
+    let read = read_profile(&mailbox, &answer(expected)).unwrap();
+    assert_eq!((read.sealing_key, read.gateways), (key, keepers()));
+    let invalid = [
+        vector!("profile_bad_signature"),
+        vector!("profile_other_knock"),
+    ];
+    for bad in invalid {
+        let refused = read_profile(&mailbox, &answer(bad));
+        assert_eq!(refused, Err(Refusal::SealInvalid));
+    }
+    let malformed = [
+        vector!("profile_bad_no_gateway"),
+        vector!("profile_bad_three_gateways"),
+    ];
+    for bad in malformed {
+        let refused = read_profile(&mailbox, &answer(bad));
+        assert_eq!(refused, Err(Refusal::Malformed));
+    }
+}
+
+#[test]
+fn responses_are_those_of_the_reference() {
+    let response = |outcome| Response {
+        id: KNOCK,
+        compute: Duration::from_millis(3),
+        held: Duration::from_millis(250),
+        outcome,
+    };
+    let known = [
+        (vector!("response"), Outcome::Output(b"abc".to_vec())),
+        (
+            vector!("response_failed"),
+            Outcome::Failed(RequestFailure::BadInput),
+        ),
+    ];
+    for (expected, outcome) in known {
+        assert_eq!(response(outcome).to_bytes(), expected);
+        let read = Response::from_bytes(&expected).unwrap();
+        assert_eq!(read.to_bytes(), expected);
+    }
+    assert!(Response::from_bytes(&vector!("response_bad_failure")).is_err());
 }

@@ -8,8 +8,7 @@ use crate::EdgeError;
 use crate::ask::{LetterId, Recipient, Surroundings};
 use crate::contact::{Contact, ContactWord};
 use crate::owner::{AnonymousMailbox, Owner};
-use crate::profile::Profile;
-use crate::seal::SealingKey;
+use crate::profile::{Profile, sealing_key};
 use crate::serve::{OpenedKnock, Place};
 
 impl Edge {
@@ -27,8 +26,8 @@ impl Edge {
         let key = mailbox.key.clone();
         let word = ContactWord::of(&key);
         let address = key.mailbox();
-        let sealing_key = SealingKey::from_bytes(&key.derive(SEALING, 0));
-        self.own(now, rng, mailbox, sealing_key, Some(word.door(&address)))?;
+        let door = word.door(&address);
+        self.own(now, rng, mailbox, sealing_key(&key), Some(door))?;
         let gateways = self.mailbox_gateways(&address);
         Ok(Contact::new(address, &gateways, word))
     }
@@ -90,13 +89,14 @@ impl Edge {
         self.asking.end_letter(now, letter);
         self.slots.withdraw(|attempt| self.asking.goes_on(attempt));
     }
+
     /// Answers a knock at a mailbox of ours.
     pub(super) fn knocked(&mut self, now: Time, knock: OpenedKnock) -> Result<(), Refusal> {
         let mut owners = self.owners.iter();
         let owner = owners
             .find(|owner| owner.mailbox() == knock.mailbox)
             .ok_or(Refusal::UnknownMailbox)?;
-        let sealing_key = SealingKey::from_bytes(&owner.key.derive(SEALING, 0));
+        let sealing_key = sealing_key(&owner.key);
         let gateways = Owner::gateways(owner);
         let profile = Profile::sign(&owner.key, sealing_key.public(), gateways, &knock.id);
         let response = Response {
@@ -112,5 +112,3 @@ impl Edge {
         Ok(())
     }
 }
-
-const SEALING: &str = "subrosa 2026-11 agent sealing";
