@@ -5,16 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bolero::TypeGenerator;
-use directory::Topology;
+use directory::{Identity, Topology};
 use link::Frame;
 use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use sphinx::Geometry;
-use subrosa_message::{Edge, EdgeConfig, EdgeEvent, LetterId, OpenedRequest, Recipient};
-use wire::{AdmissionTag, AnswerClass, RequestId, SURB_LEN, Time};
+use subrosa_message::{
+    Contact, Edge, EdgeConfig, EdgeEvent, LetterId, OpenedRequest, Recipient, SealingKey,
+    SealingPublicKey, read_profile,
+};
+use wire::{
+    AdmissionTag, AnswerClass, Encode, Letter, Mail, MailboxAddress, RequestId, SURB_LEN, Time,
+};
 
+use crate::agents::{door, listen};
 use crate::network::{
-    LAYER_1, draft, fragment, gateway, item, recipient, response, surb, topology,
+    ANONYMOUS, LAYER_1, anonymous_topology, draft, fragment, gateway, item, recipient, response,
+    surb,
 };
 
 #[derive(Debug, TypeGenerator)]
@@ -29,10 +36,31 @@ enum Step {
     Noise { prefix: u8, byte: u8, length: u16 },
     Echo { place: u8, flip: Option<u16> },
     Item { byte: u8, flip: Option<u16> },
+    Knock { id: u8, seconds: u8 },
+    Mail { mail: Sent, to: Key, again: bool },
+    Full { full: bool },
+    Listen,
+    HangUp,
+    Gateway { number: u8 },
     Answer { output: u16 },
     Turn,
     LinkUp,
     LinkDown,
+}
+
+/// A message of one packet that an agent is handed.
+#[derive(Debug, Clone, Copy, TypeGenerator)]
+enum Sent {
+    Knock,
+    Letter,
+    Noise,
+}
+
+/// To which of an agent's keys it is sealed.
+#[derive(Debug, Clone, Copy, TypeGenerator)]
+enum Key {
+    Door,
+    Profile,
 }
 
 struct Machine {
@@ -40,6 +68,9 @@ struct Machine {
     rng: ChaCha20Rng,
     edge: Edge,
     own: Recipient,
+    agent: Agent,
+    /// No letter is let in.
+    full: bool,
     topologies: Vec<Arc<Topology>>,
     sent: Vec<Vec<u8>>,
     requests: Vec<OpenedRequest>,
@@ -47,6 +78,34 @@ struct Machine {
     letters: Vec<LetterId>,
     tags: BTreeSet<AdmissionTag>,
     surb: [u8; SURB_LEN],
+}
+
+/// An agent's mailbox, and the keys that others seal to.
+struct Agent {
+    contact: Contact,
+    door: SealingPublicKey,
+    profile: SealingPublicKey,
+    /// Letters that came: each once.
+    letters: BTreeSet<Vec<u8>>,
+}
+
+impl Agent {
+    const NUMBER: u8 = 7;
+
+    fn new(contact: Contact) -> Self {
+        let key = Identity::from_seed(&[Self::NUMBER; 32]);
+        let seed = key.derive("subrosa 2026-11 agent sealing", 0);
+        Self {
+            contact,
+            door: door(&contact).public().clone(),
+            profile: SealingKey::from_bytes(&seed).public().clone(),
+            letters: BTreeSet::new(),
+        }
+    }
+
+    fn mailbox(&self) -> MailboxAddress {
+        self.contact.mailbox()
+    }
 }
 
 impl Machine {
@@ -60,12 +119,15 @@ impl Machine {
         let first = topologies.remove(0);
         let mut edge = Edge::new(Time::ZERO, &mut rng, config, first).unwrap();
         let own = recipient(&mut edge, &mut rng, gateway(0));
+        let contact = listen(Time::ZERO, &mut edge, &mut rng, Agent::NUMBER);
         let surb = surb(&mut rng, LAYER_1);
         Self {
             now: Time::ZERO,
             rng,
             edge,
             own,
+            agent: Agent::new(contact),
+            full: false,
             topologies,
             sent: Vec::new(),
             requests: Vec::new(),
@@ -92,23 +154,6 @@ impl Machine {
                 let _ = edge.send_request(now, rng, &self.own, &draft, deadline);
             }
             Step::Abandon { id } => edge.abandon(now, &RequestId([id % 4; 16])),
-            Step::Write { length, seconds } => {
-                let deadline = now.after(Duration::from_secs((*seconds).into()));
-                let body = vec![7; (*length).into()];
-                let letter = edge.send_letter(now, rng, &self.own, &body, deadline);
-                self.letters.extend(letter);
-            }
-            Step::AbandonLetter { place } => {
-                if !self.letters.is_empty() {
-                    let place = usize::from(*place) % self.letters.len();
-                    edge.abandon_letter(now, self.letters.swap_remove(place));
-                }
-            }
-            Step::Tags { most } => {
-                let tags = edge.tags_to_announce(&self.own.mailbox, (*most).into());
-                assert!(tags.len() <= usize::from(*most));
-                self.tags.extend(tags);
-            }
             Step::Noise {
                 prefix,
                 byte,
@@ -153,8 +198,71 @@ impl Machine {
                     edge.set_topology(now, rng, next).unwrap();
                 }
             }
+            Step::Gateway { number } => {
+                edge.set_gateway(now, rng, gateway(number % ANONYMOUS))
+                    .unwrap();
+            }
             Step::LinkUp => edge.link_up(),
             Step::LinkDown => edge.link_down(),
+            of_letters => self.step_of_letters(of_letters),
+        }
+    }
+
+    fn step_of_letters(&mut self, step: &Step) {
+        let (now, rng, edge) = (self.now, &mut self.rng, &mut self.edge);
+        match step {
+            Step::Write { length, seconds } => {
+                let deadline = now.after(Duration::from_secs((*seconds).into()));
+                let body = vec![7; (*length).into()];
+                let letter = edge.send_letter(now, rng, &self.own, &body, deadline);
+                self.letters.extend(letter);
+            }
+            Step::AbandonLetter { place } if !self.letters.is_empty() => {
+                let place = usize::from(*place) % self.letters.len();
+                edge.abandon_letter(now, self.letters.swap_remove(place));
+            }
+            Step::Tags { most } => {
+                let tags = edge.tags_to_announce(&self.own.mailbox, (*most).into());
+                assert!(tags.len() <= usize::from(*most));
+                self.tags.extend(tags);
+            }
+            Step::Knock { id, seconds } => {
+                let deadline = now.after(Duration::from_secs((*seconds).into()));
+                let id = RequestId([0x80 | (id % 4); 16]);
+                let _ = edge.knock(now, rng, &self.agent.contact, id, deadline);
+            }
+            Step::Mail { mail, to, again } => {
+                // Few secrets, so that they come again.
+                let secret = u8::from(*again);
+                let message = match mail {
+                    Sent::Knock => Mail::Knock(RequestId([secret; 16])).to_bytes(),
+                    Sent::Letter => {
+                        let body = vec![secret; 9];
+                        Mail::Letter(Letter { body }).to_bytes()
+                    }
+                    Sent::Noise => vec![secret; 17],
+                };
+                let place = (message.len() as u32, 0);
+                let body = fragment(secret, place, &[self.surb], &message);
+                let key = match to {
+                    Key::Door => &self.agent.door,
+                    Key::Profile => &self.agent.profile,
+                };
+                let mut plaintext = vec![0; 96];
+                plaintext.extend(key.seal(rng, &self.agent.mailbox(), &body));
+                edge.handle_frame(now, rng, &item(&plaintext));
+            }
+            Step::Full { full } => {
+                self.full = *full;
+                edge.set_full(*full);
+            }
+            Step::Listen => {
+                let contact = listen(now, edge, rng, Agent::NUMBER);
+                assert_eq!(contact.mailbox(), self.agent.mailbox());
+                self.agent.contact = contact;
+            }
+            Step::HangUp => edge.close_mailbox(&self.agent.mailbox()),
+            _ => {}
         }
     }
 
@@ -167,6 +275,15 @@ impl Machine {
         while let Some(event) = self.edge.poll_event() {
             match event {
                 EdgeEvent::Request(request) => self.requests.push(request),
+                EdgeEvent::Letter(letter) => {
+                    assert!(!self.full, "a letter above the bound");
+                    assert_eq!(letter.mailbox, self.agent.mailbox());
+                    let new = self.agent.letters.insert(letter.body.to_vec());
+                    assert!(new, "a letter that came twice");
+                }
+                EdgeEvent::Response { response, .. } => {
+                    let _ = read_profile(&self.agent.mailbox(), &response);
+                }
                 EdgeEvent::Delivered { letter } | EdgeEvent::Undelivered { letter, .. } => {
                     let place = self.letters.iter().position(|open| *open == letter);
                     self.letters
@@ -190,7 +307,7 @@ fn change(frame: &mut [u8], flip: Option<u16>) {
 
 #[test]
 fn any_sequence_of_calls_keeps_the_account_balanced() {
-    let topologies: Vec<_> = (1..=4).map(topology).collect();
+    let topologies: Vec<_> = (1..=4).map(anonymous_topology).collect();
     bolero::check!()
         .with_type::<Vec<Step>>()
         .with_iterations(150)
