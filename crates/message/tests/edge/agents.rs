@@ -251,3 +251,43 @@ fn who_was_given_a_contact_knocks_and_writes() {
     assert_eq!(world.delivered, [sent]);
     assert_eq!(world.letters, [(LISTENER, b"good day".to_vec())]);
 }
+
+#[test]
+fn a_full_inbox_refuses_by_name_and_what_was_refused_comes_once_there_is_room() {
+    let mut world = World::anonymous(97, &[1, 1]);
+    world.inbox = 64;
+    let (edge, rng) = (&mut world.edges[LISTENER], &mut world.rngs[LISTENER]);
+    let mailbox = listen(world.now, edge, rng, 7).mailbox();
+    let seed = Identity::from_seed(&[7; 32]).derive("subrosa 2026-11 agent sealing", 0);
+    let to = Recipient {
+        gateways: world.edges[LISTENER].mailbox_gateways(&mailbox),
+        mailbox,
+        sealing_key: SealingKey::from_bytes(&seed).public().clone(),
+    };
+    world.run_until(DEADLINE, |w| w.keepers.fed(&mailbox).len() == 2);
+
+    let deadline = world.now.after(DEADLINE * 6);
+    for number in 0..=64 {
+        let (edge, rng) = (&mut world.edges[0], &mut world.rngs[0]);
+        edge.send_letter(world.now, rng, &to, &[number], deadline)
+            .unwrap();
+    }
+    let refused = |w: &World| w.edges[LISTENER].ledger().refused.of(Refusal::Overload);
+    world.run_until(DEADLINE * 3, |w| w.delivered.len() == 64 && refused(w) >= 3);
+    assert!(refused(&world) >= 3, "it is sent again");
+    assert_eq!((world.letters.len(), world.delivered.len()), (64, 64));
+
+    // Its owner reads one: there is room for the one that waits.
+    let (_, read) = world.letters.remove(0);
+    world.edges[LISTENER].set_full(false);
+    world.run_until(DEADLINE, |w| w.delivered.len() == 65);
+    assert_eq!((world.letters.len(), world.delivered.len()), (64, 65));
+    world.edges[LISTENER].set_full(false);
+    world.run(DEADLINE);
+    assert!(world.undelivered.is_empty());
+    let others = world.letters.iter().map(|(_, body)| body.clone());
+    let mut all: Vec<_> = others.chain([read]).collect();
+    all.sort();
+    let each_once: Vec<_> = (0..=64).map(|number| vec![number]).collect();
+    assert_eq!(all, each_once);
+}

@@ -183,6 +183,8 @@ pub(crate) struct World {
     pub(crate) unanswered: Vec<(RequestId, Failure)>,
     /// What came, and to whom.
     pub(crate) letters: Vec<(usize, Vec<u8>)>,
+    /// With so many of them their owner has no room for more.
+    pub(crate) inbox: usize,
     pub(crate) delivered: Vec<LetterId>,
     pub(crate) undelivered: Vec<(LetterId, Failure)>,
     pub(crate) dropped: u64,
@@ -240,6 +242,7 @@ impl World {
             responses: Vec::new(),
             unanswered: Vec::new(),
             letters: Vec::new(),
+            inbox: usize::MAX,
             delivered: Vec::new(),
             undelivered: Vec::new(),
             dropped: 0,
@@ -389,7 +392,10 @@ impl World {
                 EdgeEvent::Request(request) => self.requests.push(request),
                 EdgeEvent::Response { response, timing } => self.responses.push((response, timing)),
                 EdgeEvent::Unanswered { request, why } => self.unanswered.push((request, why)),
-                EdgeEvent::Letter(letter) => self.letters.push((number, letter.body.to_vec())),
+                EdgeEvent::Letter(letter) => {
+                    self.letters.push((number, letter.body.to_vec()));
+                    self.edges[number].set_full(self.letters.len() >= self.inbox);
+                }
                 EdgeEvent::Delivered { letter } => self.delivered.push(letter),
                 EdgeEvent::Undelivered { letter, why } => self.undelivered.push((letter, why)),
                 EdgeEvent::Loop { .. } | EdgeEvent::Verdict(_) => {}
