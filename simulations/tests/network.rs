@@ -6,6 +6,7 @@
     reason = "tests: shares of small counts, figures for whoever asks for them"
 )]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use directory::Parameters;
@@ -13,7 +14,7 @@ use provider::Reach;
 use sphinx::Geometry;
 use subrosa_simulations::{
     Counts, Cut, Ending, Fault, Harm, LinkLaw, Node, NodeReport, Observer, Questions, Report,
-    Scenario, Sighting, run, run_observed,
+    Scenario, Session, Sighting, run, run_observed,
 };
 use traffic::{Rate, Rates};
 use wire::Refusal;
@@ -337,5 +338,82 @@ fn a_minutes_partition_ends_questions_by_name_and_changes_no_clock() {
     for (from, to) in [(50, 110), (115, 175)] {
         let sent = slots.within(from, to);
         assert!((sent - 660.0).abs() < 4.0 * 26.0, "{sent} from {from} s");
+    }
+}
+
+/// By which gateways each client and provider enters, and since when.
+#[derive(Default)]
+struct Entries(BTreeMap<Node, Vec<(Duration, Node)>>);
+
+impl Observer for Entries {
+    fn sees(&mut self, sighting: Sighting) {
+        let Sighting { at, from, to } = sighting;
+        if matches!(from, Node::Client(_) | Node::Provider(_)) {
+            let entries = self.0.entry(from).or_default();
+            if entries.last().is_none_or(|(_, last)| *last != to) {
+                entries.push((at, to));
+            }
+        }
+    }
+}
+
+#[test]
+fn who_entered_by_a_gateway_that_dies_takes_another_and_its_mailbox_is_fed_anew() {
+    for seed in [14, 15] {
+        let calm = Scenario {
+            duration: seconds(30),
+            ..town(seed)
+        };
+        let mut before = Entries::default();
+        run_observed(&calm, &mut before).expect("a network");
+        let (_, dies) = before.0[&Node::Provider(0)][0];
+        let enters = |node: &Node| before.0[node][0].1 == dies;
+        let client = (0..5).find(|number| enters(&Node::Client(*number)));
+        let client = client.expect("five clients at four gateways");
+
+        let scenario = Scenario {
+            faults: vec![Fault {
+                node: dies,
+                at: seconds(180),
+                down: seconds(1_000),
+            }],
+            questions: Questions {
+                deadline: seconds(100),
+                ..town(seed).questions
+            },
+            sessions: vec![Session {
+                client,
+                provider: 0,
+                at: (0..6).map(|n| seconds(215 + 5 * n)).collect(),
+            }],
+            ..town(seed)
+        };
+        let mut entries = Entries::default();
+        let report = run_observed(&scenario, &mut entries).expect("a network");
+        println!("{dies:?} dies");
+        show(&report);
+        all_end_in_time_and_none_wrongly(&report, seconds(100));
+        // Ten seconds without it, then a registration and a slot of the new link.
+        for (node, entries) in &entries.0 {
+            match entries.as_slice() {
+                [_] => assert!(!enters(node), "{node:?} waits"),
+                [_, (at, to)] => {
+                    assert!(enters(node) && *to != dies, "{node:?} left {to:?}");
+                    let span = seconds(190)..seconds(205);
+                    assert!(span.contains(at), "{node:?} moved at {at:?}");
+                }
+                _ => panic!("{node:?} moved twice"),
+            }
+        }
+        let moved = entries.0.values().filter(|e| e.len() == 2).count();
+        assert!(moved >= 2, "{moved}");
+        // Asked of the provider that moved, by a client that did, and of everybody else.
+        let late = report.questions.iter().filter(|q| q.at >= seconds(215));
+        let late: Vec<_> = late.collect();
+        assert!(late.len() > 8);
+        for question in late {
+            let answered = matches!(question.ending, Some(Ending::Answered { .. }));
+            assert!(answered, "{question:?}");
+        }
     }
 }
