@@ -20,7 +20,7 @@ from onnxruntime.quantization import (
 )
 
 WIDTHS = [int(width) for width in sys.argv[1:]]
-RUNS = 100
+RUNS = 20
 
 
 class Samples(CalibrationDataReader):
@@ -88,6 +88,8 @@ def main():
     print(ort.__version__, *runs, flush=True)
     for line in sys.stdin:
         run = runs[line.strip()]
+        for _ in range(3):
+            run()
         began = time.perf_counter()
         for _ in range(RUNS):
             run()

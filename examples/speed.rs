@@ -44,7 +44,10 @@ fn main() -> Result<(), Failed> {
     let times = times(&sandbox, &net, &trees, peer)?;
     let added = live(&sandbox, &net)?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("{ROUNDS} rounds, one thread, Linux {}\n", kernel.trim());
+    println!(
+        "{ROUNDS} rounds of {INPUTS} runs, one thread, Linux {}\n",
+        kernel.trim()
+    );
     println!("| | median | half within | should stay under |\n|---|---|---|---|");
     for line in lines(&times, added) {
         println!("{line}");
@@ -162,15 +165,19 @@ fn profile(sandbox: &Sandbox, net: &Graph) -> Result<Vec<String>, Failed> {
             times.push(ran(instance, &inputs)?);
         }
     }
-    let medians: Vec<f64> = all.iter().map(|times| median(times)).collect();
-    let whole = medians.last().copied().unwrap_or(f64::NAN);
-    let before = std::iter::once(0.0).chain(medians.iter().copied());
-    let lines = net.nodes().iter().zip(medians.iter().zip(before));
-    let line = |(node, (us, before)): (&Node, (&f64, f64))| {
-        let (name, own) = (name(&node.operator), us - before);
-        format!("| {name} | {own:.1} | {:.0} % |", 100.0 * own / whole)
-    };
-    Ok(lines.map(line).collect())
+    let whole = all.last().map_or(f64::NAN, |times| median(times));
+    let mut lines = Vec::new();
+    let mut before = vec![0.0; ROUNDS];
+    for (node, times) in net.nodes().iter().zip(all) {
+        let own: Vec<f64> = times.iter().zip(&before).map(|(a, b)| a - b).collect();
+        let (name, own) = (name(&node.operator), median(&own));
+        lines.push(format!(
+            "| {name} | {own:.1} | {:.0} % |",
+            100.0 * own / whole
+        ));
+        before = times;
+    }
+    Ok(lines)
 }
 
 fn name(operator: &Operator) -> String {
@@ -223,6 +230,9 @@ fn micros(
     inputs: &[Vec<i32>],
     mut run: impl FnMut(&[i32]) -> Result<(), Failed>,
 ) -> Result<f64, Failed> {
+    for input in inputs.iter().take(WARMING) {
+        run(input)?;
+    }
     let clock = SystemClock::new();
     let began = clock.now();
     for input in inputs {
@@ -393,9 +403,11 @@ impl Drop for Peer {
 }
 
 const WIDTHS: [usize; 4] = [784, 1000, 200, 10];
-const ROUNDS: usize = 41;
-/// Runs of a round.
-const INPUTS: usize = 100;
+const ROUNDS: usize = 301;
+/// Runs of a round: about a millisecond, so that few rounds are interrupted.
+const INPUTS: usize = 20;
+/// Runs before a round that are not timed: whoever ran before left the caches to itself.
+const WARMING: usize = 3;
 /// Instances that live at a time.
 const LIVE: u32 = 100;
 const TREES: u32 = 100;

@@ -87,7 +87,9 @@ fn one(input: InputType, operator: Operator) -> Graph {
 #[test]
 fn dense_agrees_at_every_remainder_of_rows_and_columns() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
-    for (rows, columns) in [(1, 1), (7, 15), (8, 16), (9, 17), (3, 40), (17, 33)] {
+    // One turn of columns, and several that are full, or not.
+    let one_turn = [(1, 1), (7, 15), (8, 16), (9, 17), (3, 40), (17, 33)];
+    for (rows, columns) in one_turn.into_iter().chain([(9, 49), (8, 80), (17, 131)]) {
         let dense = narrow(rows, columns, &mut rng);
         compare(&one(input(columns as u32, -128, 127), dense), 2);
     }
@@ -112,13 +114,15 @@ fn dense_agrees_at_the_bound_of_its_accumulator() {
 #[test]
 fn dense_agrees_with_16_bit_weights() {
     let mut rng = ChaCha20Rng::seed_from_u64(4);
-    let weights = (0..11 * 19).map(|_| rng.random::<i16>()).collect();
-    let dense = Operator::Dense {
-        weights: Weights::Wide(weights),
-        bias: (0..11).map(|_| rng.random_range(-9999..=9999)).collect(),
-        accumulator: Accumulator::Narrow,
-    };
-    compare(&one(input(19, -1000, 1000), dense), 5);
+    for columns in [19, 100] {
+        let weights = (0..11 * columns).map(|_| rng.random::<i16>()).collect();
+        let dense = Operator::Dense {
+            weights: Weights::Wide(weights),
+            bias: (0..11).map(|_| rng.random_range(-9999..=9999)).collect(),
+            accumulator: Accumulator::Narrow,
+        };
+        compare(&one(input(columns, -200, 200), dense), 5);
+    }
 }
 
 #[test]
