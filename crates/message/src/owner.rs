@@ -377,8 +377,10 @@ const SLOTS_BETWEEN: u32 = 40;
 /// under way.
 const MAX_ISSUED: usize = 1_024;
 
-/// Feeds presumed to be at a gateway that says nothing: more than its bound.
-const MAX_SINCE: usize = 16;
+/// Feeds presumed to be at a gateway that says nothing: more than a stock, whatever they carry.
+/// Short packets carry three reply blocks; whoever forgets feeds that it presumes makes new ones
+/// without end.
+const MAX_SINCE: usize = 256;
 
 const GATEWAYS: &str = "subrosa 2026-11 mailbox gateways";
 

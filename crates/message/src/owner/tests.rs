@@ -116,6 +116,20 @@ fn a_stock_is_fed_to_its_target_and_not_beyond() {
 }
 
 #[test]
+fn feeds_of_short_packets_fill_a_stock_and_end_too() {
+    let mut owner = owner();
+    owner.target = MAX_TARGET;
+    let mut feeds = 0;
+    for _ in 0..10 {
+        for order in owner.due(NOW, &mut rng(), &[EPOCH], 3, 1_000, GAP) {
+            owner.made(NOW, &order, 3, &[SurbId([1; 16]); 3]);
+            feeds += 1;
+        }
+    }
+    assert_eq!(feeds, 2 * MAX_TARGET / 3);
+}
+
+#[test]
 fn an_account_counts_for_more_than_what_was_presumed() {
     let mut owner = owner();
     let orders = due(&mut owner, NOW);
