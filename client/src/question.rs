@@ -89,8 +89,9 @@ impl Question {
         Ok(Self::new(card, to, &integers))
     }
 
-    /// A question that nobody asks: of the catalogue's offers, each model at each provider, one
-    /// as likely as the other. `None` if nothing can be asked.
+    /// A question that nobody asks, of the catalogue's offers, each model at each provider: drawn
+    /// by the inverse of its packets, there and back, so that all offers take the same share of
+    /// the slots. `None` if nothing can be asked.
     #[must_use]
     pub fn dummy(
         rng: &mut dyn CryptoRng,
@@ -98,10 +99,17 @@ impl Question {
         inputs: &DummyInputs,
     ) -> Option<Self> {
         let offers: Vec<_> = topology.models().collect();
+        let weight = |card: &ModelCard| PRECISION / packets(topology, card);
+        let total: u64 = offers.iter().map(|(_, card)| weight(card)).sum();
         // An offer that cannot be used is drawn again; keys are read of no more than are drawn.
         let (card, to) = (0..MAX_DRAWS).find_map(|_| {
-            let (service, card) = *offers.get(rng.random_range(0..offers.len().max(1)))?;
-            Some((card, recipient(service, topology)?))
+            let mut drawn = rng.random_range(0..total.max(1));
+            let (service, card) = offers.iter().find(|(_, card)| {
+                let here = drawn < weight(card);
+                drawn = drawn.saturating_sub(weight(card));
+                here
+            })?;
+            Some((*card, recipient(service, topology)?))
         })?;
         let integers = inputs.draw(rng, card);
         Some(Self::new(card, to, &integers))
@@ -190,6 +198,13 @@ impl Question {
             None => Listing::Gone,
         }
     }
+}
+
+/// About how many packets a question and its answer take.
+fn packets(topology: &Topology, card: &ModelCard) -> u64 {
+    let capacity = topology.geometry().capacity().max(1) as u64;
+    let bytes = u64::from(card.input.elements) * 4;
+    1 + bytes / capacity + card.class.packets() as u64
 }
 
 /// Whether a newer document lists what was asked.
@@ -301,6 +316,9 @@ fn pick<'a>(rng: &mut dyn CryptoRng, offers: Vec<Offer<'a>>) -> Option<Offer<'a>
     let place = rng.random_range(0..offers.len());
     offers.into_iter().nth(place)
 }
+
+/// Weights are whole numbers: those of the largest models are far from 0.
+const PRECISION: u64 = 1 << 20;
 
 /// How often a dummy's offer is drawn at most.
 const MAX_DRAWS: usize = 16;

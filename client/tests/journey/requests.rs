@@ -10,7 +10,7 @@ use message::{EdgeConfig, Participant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use subrosa_client::{Asker, AskerConfig, DummyInputs, Input, Question};
-use wire::{Epoch, Time};
+use wire::{AnswerClass, Epoch, Time};
 
 use crate::network::gateway;
 use crate::world::{World, document, document_without_loops};
@@ -167,7 +167,7 @@ fn dummies_are_answered_and_nobody_hears_of_it() {
 }
 
 #[test]
-fn every_offer_is_as_likely_to_be_asked() {
+fn every_offer_takes_the_same_share_of_slots() {
     let mut rng = ChaCha20Rng::seed_from_u64(31);
     let topology = document(1);
     let inputs = DummyInputs::default();
@@ -180,11 +180,34 @@ fn every_offer_is_as_likely_to_be_asked() {
     }
     // Three models at two providers.
     assert_eq!(counts.len(), 6);
-    let expected = f64::from(draws) / 6.0;
-    let off = |count: &u32| (f64::from(*count) - expected).powi(2) / expected;
-    let chi_square: f64 = counts.values().map(off).sum();
+    // Five packets there and back for pages, two for each of the others.
+    let off = |((_, model), count): (&(_, String), &u32)| {
+        let share = if model == "pages" { 2.0 } else { 5.0 };
+        let expected = f64::from(draws) * share / 24.0;
+        (f64::from(*count) - expected).powi(2) / expected
+    };
+    let chi_square: f64 = counts.iter().map(off).sum();
     // The 99.9 % quantile of chi-square with 5 degrees of freedom.
     assert!(chi_square < 20.5, "{counts:?}");
+}
+
+#[test]
+fn large_models_take_no_more_of_the_slots_than_small_ones() {
+    let mut document = Document::clone(document(1).document());
+    let cards = document.services.iter_mut().flat_map(|s| &mut s.models);
+    for card in cards.filter(|card| card.name.as_str() == "digits") {
+        card.class = AnswerClass::SixtyFour;
+    }
+    let topology = Topology::new(Arc::new(document), Epoch(1)).unwrap();
+    let (mut rng, inputs) = (ChaCha20Rng::seed_from_u64(33), DummyInputs::default());
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..20_000 {
+        let question = Question::dummy(&mut rng, &topology, &inputs).unwrap();
+        *counts.entry(question.model().to_owned()).or_default() += 1;
+    }
+    // 65 packets there and back, beside 2 and 5: 430 of 20,000, within five standard deviations.
+    assert_eq!(counts.len(), 3);
+    assert!((327..=533).contains(&counts["digits"]), "{counts:?}");
 }
 
 #[test]
