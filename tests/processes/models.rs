@@ -237,7 +237,7 @@ fn an_import_that_takes_too_long_is_given_up_and_leaves_nothing() {
         said(&output)
     );
 
-    // As at Ctrl-C.
+    // As at Ctrl-C, but by a signal that the background jobs of a shell do not ignore.
     let mut child = Command::new(PROGRAM)
         .arg("model")
         .args(import)
@@ -246,7 +246,7 @@ fn an_import_that_takes_too_long_is_given_up_and_leaves_nothing() {
         .unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
     let id = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
     assert!(!child.wait().unwrap().success());
     assert_eq!(folder.names(), ["rows.csv"]);
 }
